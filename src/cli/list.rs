@@ -7,7 +7,7 @@ use super::report::CliError;
 use super::style::Colour;
 use super::table::Table;
 use super::which::one;
-use super::{Context, files, keys, system, tables};
+use super::{Context, files, keys, remember, system, tables};
 use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
 use crate::base::name::SeriesName;
@@ -30,7 +30,10 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
     let since = since.map(|since| since.moment(&calendar.zone, context.clock.now()));
     let job =
         SnapshotsJob { series, host: args.host.clone(), tags: args.tag.clone(), since, latest: args.latest };
-    let (report, class) = list_snapshots(&job, &context.repository()?, &calendar, &context.progress)?;
+    let looked = context.clock.now().as_millisecond();
+    let found = list_snapshots(&job, &context.repository()?, &calendar, &context.progress)?;
+    remember(context, &found.present, looked);
+    let (report, class) = (found.report, found.class);
     match context.json {
         true => context.report(report),
         false if report.snapshots.is_empty() => context.say("no snapshots"),

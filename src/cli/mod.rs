@@ -67,8 +67,10 @@ use exit::Exit;
 #[cfg(feature = "daemon")]
 use history::{Memoir, note_gone};
 #[cfg(not(feature = "daemon"))]
-use no_history::{Memoir, note_gone};
+use no_history::{Memoir, note_gone, remember};
 use progress::Progress;
+#[cfg(feature = "daemon")]
+use rebuild::remember;
 use report::CliError;
 use said::Said;
 use std::io::{BufWriter, IsTerminal, StdoutLock, Write};

@@ -5,6 +5,7 @@ use super::args::Command;
 use super::exit::Exit;
 use crate::engine::backup::BackupReport;
 use crate::engine::forget::{Decided, Policies};
+use crate::engine::recall::Present;
 use crate::settings::Environment;
 
 /// Nothing is written down.
@@ -22,5 +23,7 @@ impl Memoir {
 
     pub(super) fn end(&self, _exit: Exit, _error: Option<(String, Option<String>)>) {}
 }
+
+pub(super) fn remember(_context: &Context, _present: &Present, _looked: i64) {}
 
 pub(super) fn note_gone(_context: &Context, _decided: &[Decided], _policies: &Policies) {}

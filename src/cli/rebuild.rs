@@ -12,7 +12,7 @@ use crate::daemon::launch::id_of;
 use crate::daemon::state::{Found, Invocation, Record, State};
 use crate::engine::forget::Policies;
 use crate::engine::listing::Seen;
-use crate::engine::recall::recall;
+use crate::engine::recall::{Present, recall};
 use crate::engine::report::HistoryRebuilt;
 
 pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
@@ -47,6 +47,34 @@ pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
         ));
     }
     Ok(Exit::Good)
+}
+
+/// What a command sees of the repository on its way, the history is told: a row whose snapshot another host removed
+/// says so. A host without a history gets none by that, and one that cannot be written stops no command.
+pub(super) fn remember(context: &Context, present: &Present, looked: i64) {
+    let root = context.app.environment.state_root();
+    let Some(place) = context.app.settings.repository.place.as_ref().filter(|_| State::is_in(&root)) else {
+        return;
+    };
+    let policies = Policies::of_settings(&context.app.settings, Policy::default(), None);
+    let told = State::open(&root).and_then(|mut state| {
+        let found = Found {
+            there: present.there.iter().map(|id| (id.to_string(), None)).collect(),
+            forgotten: present.forgotten.iter().map(ToString::to_string).collect(),
+            rules: present
+                .series
+                .iter()
+                .filter_map(|name| Some((name.clone(), policies.words(name)?)))
+                .collect(),
+            looked,
+            pruned: state.last_prune()?,
+            ..Found::default()
+        };
+        state.glance(&place.value.to_string(), found, context.clock.now().as_millisecond())
+    });
+    if let Err(error) = told {
+        tracing::warn!("the history does not say which backups are gone: {error}");
+    }
 }
 
 /// What the history would say of a snapshot that it does not know. Of one that this key cannot open it is what the head

@@ -11,7 +11,7 @@ use crate::base::secret::OsEntropy;
 use crate::base::setting::{Origin, Shown};
 use crate::daemon::book::Note;
 use crate::daemon::launch::new_id;
-use crate::daemon::serve::ServeError;
+use crate::daemon::serve::{ServeError, ring};
 use crate::daemon::state::State;
 use crate::daemon::web::store::{Access, NewUser, Role, Token};
 use crate::daemon::web::{
@@ -105,8 +105,11 @@ fn access(context: &Context) -> Result<Access, CliError> {
 
 fn note(context: &Context, kind: &'static str, object: &str, text: String) -> Result<(), CliError> {
     let note = Note { kind, object: object.to_owned(), text };
-    let mut state = State::open(&context.app.environment.state_root())?;
-    Ok(state.note(&note, context.clock.now().as_millisecond(), &actor(context))?)
+    let root = context.app.environment.state_root();
+    State::open(&root)?.note(&note, context.clock.now().as_millisecond(), &actor(context))?;
+    // Whoever is told of users and tokens is told now.
+    ring(&root);
+    Ok(())
 }
 
 fn new_password(context: &Context, from_stdin: bool) -> Result<String, CliError> {

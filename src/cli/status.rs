@@ -6,7 +6,7 @@ use super::render;
 use super::report::CliError;
 use super::style::Colour;
 use super::table::Table;
-use super::{Context, print};
+use super::{Context, print, remember};
 use crate::base::clock::Clock;
 use crate::base::name::SeriesName;
 use crate::engine::report::Status;
@@ -35,6 +35,7 @@ pub(super) fn run(context: &Context, args: &StatusArgs) -> Result<Exit, CliError
         }
         Err(error) => return Err(error.ends(Exit::NothingDone)),
     };
+    remember(context, &found.present, now.as_millisecond());
     let exit = match (found.unclear.is_empty(), found.is_too_old()) {
         (_, true) => Exit::Partial,
         (false, false) => Exit::NothingDone,

@@ -1,7 +1,7 @@
 //! What nobody reports because it does not happen: runs that are overdue, series that get old, a disk that fills.
 
 use super::alert::overdue;
-use super::alert::{AlertRow, Fact};
+use super::alert::{AlertRow, Fact, SIGN_IN};
 use super::book::StateError;
 use super::due::Slots;
 use super::launch::moment_of;
@@ -19,6 +19,8 @@ const SPACE_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 86_400_000;
 /// What somebody mistyped is not told for longer, unless it happens again.
 const MISTYPED_MS: i64 = 26 * 3_600_000;
+/// So long after the last address that had to wait, nobody guesses passwords any more.
+const GUESSING_MS: i64 = 3_600_000;
 /// A trend needs so much time behind it, and is told so long ahead.
 const TREND_MS: i64 = 2 * DAY_MS;
 const FULL_WITHIN_MS: i64 = 14 * DAY_MS;
@@ -74,6 +76,7 @@ impl Watch {
         }
         facts.extend(orphans(&open, jobs, alerts));
         facts.extend(mistyped);
+        facts.extend(guessing(state, &open, now)?);
         // Only what changes is written.
         facts.retain(|fact| match fact {
             Fact::Bad { condition, subject, .. } => {
@@ -170,6 +173,16 @@ fn mistyped(alerts: &[AlertRow], now: i64) -> Vec<Fact> {
     alerts.iter().filter(is_old).map(|alert| Fact::good("failure", &alert.subject)).collect()
 }
 
+/// The end of guessing: the page itself says when it begins.
+fn guessing(state: &State, open: &BTreeSet<(String, String)>, now: i64) -> Result<Option<Fact>, StateError> {
+    if !open.contains(&("security".to_owned(), SIGN_IN.to_owned())) {
+        return Ok(None);
+    }
+    let last = state.last_noted("security")?;
+    let is_over = last.is_none_or(|last| now.saturating_sub(last).saturating_abs() > GUESSING_MS);
+    Ok(is_over.then(|| Fact::good("security", SIGN_IN)))
+}
+
 fn space_of(path: &Path) -> Option<Space> {
     // A folder that is not there yet will be where its parent is.
     let there = path.ancestors().find(|folder| folder.exists())?;
@@ -214,7 +227,12 @@ fn time_left(past: &[(i64, f64)], free: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::schedule::Schedule;
+    use crate::daemon::book::{Changes, Ending, OpenRun, RunChange, RunId, Store, Trigger};
     use crate::daemon::launch::id_of;
+    use crate::daemon::state::SeriesRow;
+    use crate::settings::{CatchUp, Overlap, Retry, Work};
+    use std::time::Duration;
 
     #[test]
     fn a_command_that_was_mistyped_is_told_for_a_day_and_a_crontab_as_long_as_it_is_wrong() {
@@ -240,6 +258,154 @@ mod tests {
         assert!(!ended("backup ap", "exit code 3", DAY_MS), "last night's");
         assert!(!ended("backup app", "exit code 2", 3 * DAY_MS), "a good one will end it");
         assert!(!ended("nightly", "exit code 3", 3 * DAY_MS), "a job has runs");
+    }
+
+    /// What is overdue by then, as a watch that begins anew finds it.
+    fn overdue_at(state: &mut State, job: &Job, watched: &[(&str, &str)], now: i64) -> Vec<(String, String)> {
+        let jobs = BTreeMap::from([("nightly".to_owned(), job.clone())]);
+        let age = |text| crate::settings::age(text, "max_age").unwrap();
+        let alerts = Alerts {
+            channels: BTreeMap::new(),
+            group: Duration::ZERO,
+            space_below: 0.0,
+            watched: watched.iter().map(|(name, text)| ((*name).to_owned(), age(text))).collect(),
+        };
+        let mut watch = Watch::new("machine".to_owned(), TimeZone::UTC, Vec::new());
+        watch.look(state, &jobs, &alerts, now).unwrap();
+        let found = state.alerts().unwrap().into_iter().filter(|alert| alert.condition == "overdue");
+        found.map(|alert| (alert.subject, alert.text)).collect()
+    }
+
+    fn hourly() -> Job {
+        Job {
+            work: Work::Backup { sources: vec!["app".to_owned()] },
+            schedule: Schedule::every(Duration::from_secs(3600), TimeZone::UTC).unwrap(),
+            jitter: Duration::ZERO,
+            catch_up: CatchUp::Always,
+            overlap: Overlap::Skip,
+            timeout: None,
+            stall: Duration::from_secs(900),
+            retry: Retry { attempts: 3, first: Duration::from_secs(60), factor: 5 },
+            grace: Duration::from_secs(1800),
+            enabled: true,
+            run_at_start: false,
+        }
+    }
+
+    /// A run of a slot: it is queued then, and ends well if `ends`.
+    fn run(state: &mut State, id: &str, (slot, queued): (i64, i64), ends: bool) {
+        let id = RunId(id.to_owned());
+        let mut changes = Changes::new(queued);
+        changes.queued.push(OpenRun {
+            id: id.clone(),
+            job: "nightly".to_owned(),
+            kind: "backup".to_owned(),
+            trigger: Trigger::Schedule,
+            slot: Some(slot),
+            queued,
+            not_before: queued,
+            attempt: 0,
+            started: None,
+            parts: Vec::new(),
+        });
+        state.commit(&changes).unwrap();
+        if ends {
+            let mut changes = Changes::new(queued);
+            changes.runs.push((id.clone(), RunChange::Starts));
+            state.commit(&changes).unwrap();
+            let mut changes = Changes::new(queued);
+            let ending = Ending { reason: None, exit: Some(0) };
+            changes.runs.push((id, RunChange::Ended { ok: true, ending }));
+            state.commit(&changes).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_job_is_overdue_once_its_grace_is_over_without_a_good_run_and_no_sooner() {
+        const HOUR: i64 = 3_600_000;
+        let folder = tempfile::tempdir().unwrap();
+        let mut state = State::open(folder.path()).unwrap();
+        let (job, begin) = (hourly(), 500_000 * HOUR);
+        let text = job.schedule.text();
+        state.pause("nightly", &text, None, begin, "me").unwrap();
+        let is = |state: &mut State, now: i64| {
+            overdue_at(state, &hourly(), &[], now).pop().map(|(subject, text)| {
+                assert_eq!(subject, "nightly");
+                text
+            })
+        };
+        let grace = HOUR / 2;
+        assert_eq!(is(&mut state, begin + HOUR + grace), None, "its grace is not over");
+        let said = is(&mut state, begin + HOUR + grace + 1).expect("nothing ran");
+        assert!(said.contains("never had a good run"), "{said}");
+        // A good run of that slot ends it, and begins the time of the next.
+        run(&mut state, "1", (begin + HOUR, begin + 2 * HOUR - 1), true);
+        assert_eq!(is(&mut state, begin + 2 * HOUR + grace), None);
+        let said = is(&mut state, begin + 2 * HOUR + grace + 1).expect("the second slot had no run");
+        assert!(said.contains("no good run within `grace`"), "{said}");
+        // Nothing is said of a job that is paused, disabled, or at it for no longer than its grace.
+        let late = begin + 10 * HOUR;
+        state.pause("nightly", &text, Some(late + 1), late, "me").unwrap();
+        assert_eq!(is(&mut state, late), None);
+        state.pause("nightly", &text, None, late, "me").unwrap();
+        assert!(is(&mut state, late).is_some());
+        let disabled = Job { enabled: false, ..hourly() };
+        assert_eq!(overdue_at(&mut state, &disabled, &[], late), []);
+        run(&mut state, "2", (begin + 2 * HOUR, late), false);
+        assert_eq!(is(&mut state, late + grace), None);
+        assert!(is(&mut state, late + grace + 1).is_some(), "it hangs");
+    }
+
+    #[test]
+    fn a_series_of_another_host_is_overdue_once_its_newest_good_snapshot_is_too_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut state = State::open(folder.path()).unwrap();
+        let (now, day) = (1_800_000_000_000, DAY_MS);
+        let series = |host: &str, series: &str, good: Option<i64>| SeriesRow {
+            host: host.to_owned(),
+            series: series.to_owned(),
+            newest: Some(now),
+            good,
+            complete: 1,
+            ..SeriesRow::default()
+        };
+        let all = [
+            series("db1", "app", Some(now - day)),
+            series("db2", "app", Some(now - 3 * day)),
+            series("db1", "bad", None),
+        ];
+        state.note_series(&all, now).unwrap();
+        let watched = [("app", "26h"), ("bad", "26h"), ("db1/app", "1d"), ("db2/app", "1d"), ("none", "1d")];
+        let found = overdue_at(&mut state, &hourly(), &watched, now);
+        let subjects: Vec<&str> = found.iter().map(|(subject, _)| subject.as_str()).collect();
+        assert_eq!(subjects, ["series bad", "series db2/app", "series none"]);
+        assert!(found[1].1.contains("older than `max_age`") && found[2].1.contains("no good snapshot"));
+        // Whatever was written since, and whatever nobody watches any more, is not.
+        state.note_series(&[series("db2", "app", Some(now + day))], now + day).unwrap();
+        let found = overdue_at(&mut state, &hourly(), &[("db2/app", "1d"), ("none", "1d")], now + day);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].0, "series none");
+    }
+
+    #[test]
+    fn guessing_is_over_an_hour_after_the_last_address_that_had_to_wait() {
+        use crate::daemon::book::Note;
+        let folder = tempfile::tempdir().unwrap();
+        let mut state = State::open(folder.path()).unwrap();
+        let now = 1_800_000_000_000;
+        let note = |kind| Note { kind, object: "x".to_owned(), text: String::new() };
+        state.note(&note("security"), now - 2 * GUESSING_MS, "nobody").unwrap();
+        state.note(&note("security"), now, "nobody").unwrap();
+        state.note(&note("login"), now + GUESSING_MS, "nobody").unwrap();
+        let open = BTreeSet::from([("security".to_owned(), SIGN_IN.to_owned())]);
+        assert_eq!(guessing(&state, &open, now + GUESSING_MS).unwrap(), None);
+        let over = Some(Fact::good("security", SIGN_IN));
+        assert_eq!(guessing(&state, &open, now + GUESSING_MS + 1).unwrap(), over);
+        assert_eq!(
+            guessing(&state, &BTreeSet::new(), now + 2 * GUESSING_MS).unwrap(),
+            None,
+            "nobody was told"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::OpError;
 use super::backup::tags_of;
 use super::listing::{Listing, Seen, check_series, survey};
+use super::recall::Present;
 use super::report::{ListedSnapshot, Snapshots};
 use super::restore::{check_stream, find_in, rollback_words, tell_rollback};
 use crate::base::calendar::Calendar;
@@ -42,7 +43,17 @@ impl SnapshotsJob {
     }
 }
 
-/// The snapshots that are meant, oldest first, and what kind of failure their damage is. Damage is told, too.
+/// What was found.
+pub(crate) struct SnapshotList {
+    /// The snapshots that are meant, oldest first.
+    pub report: Snapshots,
+    /// What kind of failure their damage is.
+    pub class: Option<Class>,
+    /// All that there are.
+    pub present: Present,
+}
+
+/// Looks for the snapshots that are meant. Damage is told, too.
 ///
 /// # Errors
 /// When there is no such series, or the repository cannot be read.
@@ -51,9 +62,10 @@ pub(crate) fn snapshots(
     repo: &Repository,
     calendar: &Calendar,
     observer: &dyn Observer,
-) -> Result<(Snapshots, Option<Class>), OpError> {
+) -> Result<SnapshotList, OpError> {
     let Listing { snapshots, history, pack_bytes } = survey(repo, observer)?;
     let summaries: Vec<Summary> = snapshots.iter().map(|seen| seen.summary.clone()).collect();
+    let present = Present::of(summaries.iter(), &history);
     if let Some(series) = &job.series {
         check_series(&summaries, series)?;
     }
@@ -77,7 +89,8 @@ pub(crate) fn snapshots(
     let list = shown.into_iter().map(|(seen, tags)| ListedSnapshot::new(&seen, tags, &history)).collect();
     let time_zone = calendar.zone_name().to_owned();
     let turned_back = history.turned_back;
-    Ok((Snapshots { snapshots: list, time_zone, pack_bytes, turned_back }, class))
+    let report = Snapshots { snapshots: list, time_zone, pack_bytes, turned_back };
+    Ok(SnapshotList { report, class, present })
 }
 
 /// Of each series and host only the newest so many.

@@ -1,6 +1,7 @@
 //! How old the newest good snapshot of each series is: from heads and marks alone, so that an append key can watch.
 
 use super::OpError;
+use super::recall::Present;
 use crate::base::event::Observer;
 use crate::base::name::SeriesName;
 use crate::vault::Repository;
@@ -46,6 +47,8 @@ pub struct StatusReport {
     pub series: Vec<SeriesStatus>,
     /// Why it cannot be told for sure: snapshots that cannot be read, a storage that was turned back.
     pub unclear: Vec<String>,
+    /// Which snapshots there are, of all series.
+    pub present: Present,
 }
 
 impl StatusReport {
@@ -104,5 +107,6 @@ pub(crate) fn status(
             is_too_old: !good.is_some_and(is_new),
         }
     });
-    Ok(StatusReport { series: series.collect(), unclear })
+    let present = Present::of(history.snapshots.iter(), &history);
+    Ok(StatusReport { series: series.collect(), unclear, present })
 }

@@ -399,3 +399,42 @@ fn whatever_the_order_of_good_and_bad_every_channel_knows_the_end_of_what_it_was
         assert!(world.state.alerts().unwrap().is_empty(), "seed {seed}");
     }
 }
+
+#[test]
+fn what_is_odd_of_a_dump_is_in_each_digest_until_somebody_acknowledges_it() {
+    let on = "on = [\"digest\"]\ndigest = \"08:00\"";
+    let mut world = World::new(&channel("ops", on));
+    let hollow = Fact::bad("warning", "series app", "empty dump", "the dump has no table");
+    let days = |world: &mut World, count: usize| -> Vec<(String, Vec<String>)> {
+        let before = world.of("ops").len();
+        for _ in 0..count {
+            world.pass(MINUTE);
+            world.run("nightly", 0);
+            let now = world.now();
+            world.state.state_facts(now, std::slice::from_ref(&hollow)).unwrap();
+            world.pass(DAY - MINUTE);
+        }
+        let told = world.of("ops").split_off(before);
+        let subjects = |message: &Message| message.items.iter().map(|item| item.subject.clone()).collect();
+        told.into_iter().map(|(.., message)| (message.title.clone(), subjects(&message))).collect()
+    };
+    days(&mut world, 1);
+    for (title, subjects) in days(&mut world, 3) {
+        assert!(title.ends_with("see below"), "{title}");
+        assert_eq!(subjects, ["nightly", "series app"]);
+    }
+    let now = world.now();
+    assert_eq!(world.state.acknowledge("series app", None, Some("it is a template"), now, "me").unwrap(), 1);
+    let after = days(&mut world, 3);
+    assert_eq!(after.len(), 3);
+    for (title, subjects) in after {
+        assert!(title.ends_with("all well"), "{title}");
+        assert_eq!(subjects, ["nightly"], "the next dump without a table is known, too");
+    }
+    assert_eq!(world.state.alerts().unwrap().len(), 1, "it is so all the same");
+    // What is wrong stays in the digest, known or not.
+    world.run("broken", 2);
+    let now = world.now();
+    world.state.acknowledge("broken", None, None, now, "me").unwrap();
+    assert!(days(&mut world, 1)[0].1.contains(&"broken".to_owned()));
+}

@@ -1,9 +1,9 @@
 //! Alerts by a real scheduler: over mail with TLS, webhooks, pings and commands, to receivers that are down, slow, or
 //! refuse.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-use crate::support::cli::{HANGS, Running, Vault, exit};
+use crate::support::cli::{HANGS, Running, Vault, exit, may_mount, noise};
 use crate::support::receivers::{Answer, Http, Mode, Request, Smtp, certificate, file};
 use ring::hmac;
 use rustix::process::Signal;
@@ -406,4 +406,89 @@ fn given_an_alert_of_several_lines_and_many_messages_then_the_list_has_a_row_for
     let listed = vault.run(["alert", "list"]).expect(exit::PART_FAILED).text();
     assert!(listed.contains("it failed:; no route; to host") && listed.contains("1500"), "{listed}");
     assert!(!listed.contains('?'), "{listed}");
+}
+
+#[test]
+fn given_a_pause_that_ends_by_itself_then_that_is_told_and_one_that_somebody_ends_is_not() {
+    let http = Http::start(None);
+    let vault = with_config(&format!(
+        "{JOB}[job.other]\ncommand = \"true\"\ncron = \"@yearly\"\n\
+         [alert.hook]\nkind = \"webhook\"\nurl = \"{}\"\n",
+        http.url("/x")
+    ));
+    let daemon = daemon(&vault);
+    let db = rusqlite::Connection::open(vault.state().join("dumpvault/schedule.sqlite")).unwrap();
+    db.busy_timeout(Duration::from_secs(10)).unwrap();
+    wait("the channel is known", || {
+        let known: i64 = db.query_row("SELECT count(*) FROM channel", [], |row| row.get(0)).unwrap();
+        (known == 1).then_some(())
+    });
+    vault.run(["schedule", "pause", "other", "--for", "1d"]).expect(exit::OK);
+    vault.run(["schedule", "resume", "other"]).expect(exit::OK);
+    vault.run(["schedule", "pause", "nightly", "--for", "1d"]).expect(exit::OK);
+    // A day passes.
+    db.execute("UPDATE job_state SET paused_until = 1 WHERE job = 'nightly'", []).unwrap();
+    vault.run(["schedule", "resume", "other"]).expect(exit::OK);
+    let message = told(&http, "resumed", 1).remove(0).json();
+    let item = &message["items"][0];
+    assert_eq!((&message["condition"], &item["subject"]), (&"recovery".into(), &"nightly".into()));
+    assert!(item["text"].as_str().unwrap().contains("the pause is over"), "{message}");
+    vault.run(["schedule", "trigger", "nightly"]).expect(exit::OK);
+    told(&http, "failing", 1);
+    stop(daemon);
+    assert_eq!(told(&http, "resumed", 1).len(), 1);
+    let log = vault.run(["audit", "list", "--json"]).expect(exit::OK).text();
+    assert!(log.contains("the pause is over"), "{log}");
+}
+
+#[test]
+fn given_a_disk_that_fills_in_the_middle_of_a_run_then_that_is_told_with_its_cause_and_its_end_too() {
+    let http = Http::start(None);
+    let vault = with_config(&format!(
+        "[source.app]\ncommand = [\"cat\", \"dump\"]\n\
+         [job.nightly]\nsources = [\"app\"]\ncron = \"@yearly\"\nretry = {{ attempts = 1 }}\n\
+         [schedule]\ngroup_alerts = \"1s\"\nspace_below = 0\n[alert.hook]\nkind = \"webhook\"\nurl = \"{}\"\n",
+        http.url("/x")
+    ));
+    let disk = vault.home().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let (script, words, why) = match may_mount(&vault) {
+        // The scheduler's own mount: the file system is gone with it, whatever happens.
+        Some(words) => {
+            let script = format!(
+                "set -e; mount -t tmpfs -o size=24m,mode=700 tmpfs '{disk}'; cp -a '{repo}/.' '{disk}'
+                 mount --bind '{disk}' '{repo}'; exec \"$dumpvault\" schedule daemon",
+                disk = disk.display(),
+                repo = vault.repo().display()
+            );
+            (script, format!("exec unshare {words} sh -c \"$script\""), "no space left")
+        }
+        None => {
+            eprintln!("this user may not mount: a limit on file sizes stands for the full disk");
+            let script = "trap '' XFSZ; ulimit -f 16384; exec \"$dumpvault\" schedule daemon".to_owned();
+            (script, "exec sh -c \"$script\"".to_owned(), "large")
+        }
+    };
+    fs::write(vault.work().join("dump"), noise(7, 50_000_000)).unwrap();
+    let mut command = vault.shell(&words);
+    command.env("script", script);
+    let daemon = Running::start(command);
+    wait("the scheduler runs", || {
+        let listed = vault.run(["schedule", "list", "--json"]).expect(exit::OK).json();
+        listed["running"].as_bool().filter(|running| *running)
+    });
+    vault.run(["schedule", "trigger", "nightly"]).expect(exit::OK);
+    let message = told(&http, "failing", 1).remove(0).json();
+    let item = &message["items"][0];
+    assert_eq!((&message["condition"], &item["subject"]), (&"failure".into(), &"nightly".into()));
+    assert!(item["text"].as_str().unwrap().to_lowercase().contains(why), "{message}");
+    // What the broken run left behind is in nobody's way.
+    fs::write(vault.work().join("dump"), noise(8, 1_000_000)).unwrap();
+    vault.run(["schedule", "trigger", "nightly"]).expect(exit::OK);
+    told(&http, "recovered", 1);
+    let history = vault.run(["history", "list", "--json"]).expect(exit::OK).json();
+    let statuses: Vec<&Value> =
+        history["backups"].as_array().unwrap().iter().map(|backup| &backup["status"]).collect();
+    assert_eq!(statuses, ["COMPLETED", "FAILED"]);
+    stop(daemon);
 }

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use crate::support::cli;
-use crate::support::cli::{Output, Running, Vault, copy_folder, exit, long, noise, number, rows, run};
+use crate::support::cli::{
+    Output, Running, Vault, copy_folder, exit, long, may_mount, noise, number, rows, run,
+};
 use rustix::process::Signal;
 use std::fs;
 use std::path::Path;
@@ -235,17 +237,10 @@ fn on_a_small_disk(vault: &Vault, kib: u64, script: &str) -> Option<Output> {
         repo = vault.repo().display(),
     );
     // A mount namespace of its own: the file system is gone with the script, whatever happens.
-    for unshare in [&["-m"][..], &["-r", "-m"]] {
-        if run(vault.shell(&format!("unshare {} mount -t tmpfs tmpfs .", unshare.join(" "))), b"").code
-            == Some(0)
-        {
-            let command = format!("exec unshare {} sh -c \"$script\"", unshare.join(" "));
-            let mut command = vault.shell(&command);
-            command.env("script", &script);
-            return Some(run(command, b""));
-        }
-    }
-    None
+    let words = may_mount(vault)?;
+    let mut command = vault.shell(&format!("exec unshare {words} sh -c \"$script\""));
+    command.env("script", &script);
+    Some(run(command, b""))
 }
 
 #[track_caller]

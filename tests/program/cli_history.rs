@@ -280,3 +280,42 @@ fn given_a_dump_without_a_row_or_a_table_then_its_record_and_an_alert_say_so_unt
         vault.run(["history", "list"]).expect(exit::OK).text().contains("warning: the dump has no table")
     );
 }
+
+#[test]
+fn given_snapshots_that_another_host_removed_then_the_history_says_so_once_a_command_sees_the_listing() {
+    let vault = Vault::new();
+    let ids: Vec<String> = (0..4).map(|day| vault.backup("app", format!("dump {day}").as_bytes())).collect();
+    let elsewhere = |words: &[&str]| {
+        let mut command = vault.command(words);
+        command.env("XDG_STATE_HOME", vault.home().join("elsewhere"));
+        crate::support::cli::run(command, b"").expect(exit::OK)
+    };
+    let status = |id: &str| text(of(&history(&vault), id), "status");
+    for (id, command) in [(&ids[0], "status"), (&ids[1], "snapshots")] {
+        elsewhere(&["forget", id, "--force"]);
+        assert_eq!(status(id), "COMPLETED", "nobody has looked");
+        vault.run([command]).expect(exit::OK);
+        assert_eq!(status(id), "EXPIRED", "{command}");
+    }
+    assert_eq!(of(&history(&vault), &ids[0])["removed_by"], "let go of elsewhere, or by hand");
+    vault.run(["prune"]).expect(exit::OK);
+    vault.run(["status"]).expect(exit::OK);
+    assert_eq!((status(&ids[0]), status(&ids[2])), ("DELETED".to_owned(), "COMPLETED".to_owned()));
+
+    // The listing of another repository says nothing of these, and a host without a history gets none.
+    let other = Vault::new();
+    let repo = other.repo().display().to_string();
+    let key = other.key_file().display().to_string();
+    vault.run(["--repo", &repo, "--key-file", &key, "snapshots"]).expect(exit::OK);
+    assert_eq!(status(&ids[2]), "COMPLETED");
+    let mut command = vault.command(["status"]);
+    command.env("XDG_STATE_HOME", vault.home().join("fresh"));
+    crate::support::cli::run(command, b"").expect(exit::OK);
+    assert!(!vault.home().join("fresh/dumpvault/schedule.sqlite").exists());
+
+    // One that is gone and that nobody removed is told.
+    fs::remove_file(object_of(&vault, &ids[2])).unwrap();
+    vault.run(["snapshots"]);
+    assert_eq!((status(&ids[2]), status(&ids[3])), ("FAILED".to_owned(), "COMPLETED".to_owned()));
+    vault.run(["alert", "list"]).expect(exit::PART_FAILED);
+}

@@ -4,6 +4,7 @@
 
 use crate::support::cli::{HANGS, Running, Vault, exit, noise, text};
 use crate::support::http::{Answer, Client, form, over, raw};
+use crate::support::receivers::Http;
 use dumpvault::daemon::web::store::Role;
 use dumpvault::daemon::web::{Access, routes};
 use rustix::process::Signal;
@@ -311,7 +312,8 @@ fn given_wrong_passwords_then_the_address_waits_and_nobody_else() {
     assert_eq!(statuses, [403, 403, 403, 403, 429, 429, 429, 429]);
     let waits = from("9.9.9.9", PASSWORD);
     assert_eq!(waits.status, 429, "even the right one has to wait");
-    assert!(waits.header("retry-after").unwrap().parse::<u64>().unwrap() <= 60);
+    let seconds = |answer: &Answer| answer.header("retry-after").unwrap().parse::<u64>().unwrap();
+    assert!(seconds(&waits) <= 60);
     assert_eq!(from("8.8.8.8", PASSWORD).status, 303, "the account is not locked for other addresses");
     let admin = service.of_role("admin");
     let log = admin.get("/api/v1/audit").expect(200).json();
@@ -319,6 +321,13 @@ fn given_wrong_passwords_then_the_address_waits_and_nobody_else() {
         log["entries"].as_array().unwrap().iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds.iter().filter(|kind| **kind == "security").count(), 1, "one alarm: {kinds:?}");
     assert!(!log.to_string().contains("wrong\""), "what was typed stands nowhere");
+    // Each guess after that makes it wait twice as long, up to an hour.
+    let mut longest = Vec::new();
+    for _ in 0..7 {
+        service.sql("access.sqlite", "UPDATE throttle SET until = 0");
+        longest.push(seconds(&from("9.9.9.9", "wrong")).div_ceil(60));
+    }
+    assert_eq!(longest, [2, 4, 8, 16, 32, 60, 60]);
     assert_eq!(admin.get("/api/v1/audit/verify").expect(200).json()["ok"], true);
     service.stop();
 }
@@ -1039,4 +1048,127 @@ fn given_a_scheduler_that_is_stuck_then_the_watchdog_hears_nothing_however_many_
     wait("it goes on", || heard(HANGS).then_some(()));
     running.signal(Signal::TERM);
     running.wait().expect(exit::OK);
+}
+
+#[test]
+fn given_guessed_passwords_and_new_users_then_whoever_hears_of_security_is_told_once_and_of_the_end() {
+    let http = Http::start(None);
+    let toml = format!(
+        "{SOURCES}[schedule]\ngroup_alerts = \"1s\"\nspace_below = 0\n\
+         [alert.hook]\nkind = \"webhook\"\nurl = \"{}\"\n\
+         [alert.deaf]\nkind = \"webhook\"\nurl = \"{}\"\non = [\"failure\"]\n",
+        http.url("/hook"),
+        http.url("/deaf")
+    );
+    let serve = "trusted_proxies = [\"127.0.0.1\"]";
+    let service = Service::start(&toml, serve);
+    let guess = |address: &str| {
+        let more = [("X-Forwarded-For", address), ("Content-Type", "application/x-www-form-urlencoded")];
+        let body = form(&[("user", "admin"), ("password", CANARY)]);
+        for _ in 0..6 {
+            service.client.send("POST", "/login", &more, body.as_bytes());
+        }
+    };
+    let told = |event: &str| -> Vec<Value> {
+        let all = http.requests().into_iter().map(|request| request.json());
+        all.filter(|message| message["event"] == event).collect()
+    };
+    let items = |event: &str| -> Vec<Value> {
+        told(event).iter().flat_map(|message| message["items"].as_array().unwrap().clone()).collect()
+    };
+    guess("192.0.2.1");
+    let alert = wait("the alert", || told("failing").into_iter().next());
+    assert_eq!((&alert["condition"], &alert["items"][0]["subject"]), (&"security".into(), &"sign-in".into()));
+    assert!(text(&alert["items"][0], "text").contains("192.0.2.1"), "{alert}");
+    for address in ["192.0.2.2", "192.0.2.3"] {
+        guess(address);
+    }
+    let listed = service.vault.run(["alert", "list", "--json"]).expect(exit::PART_FAILED).json();
+    let said = text(&listed["alerts"][0], "text");
+    assert!(said.contains("3 addresses") && said.contains("192.0.2.3"), "{listed}");
+
+    let words = ["user", "add", "dba", "--role", "admin", "--stdin"];
+    service.vault.run_with(words, format!("{PASSWORD}\n").as_bytes()).expect(exit::OK);
+    let dba = service.client.sign_in("dba", PASSWORD);
+    let fields = [("name", "deploy"), ("role", "operator"), ("days", "30")];
+    dba.post("/admin/tokens", &fields).expect(200);
+    for (subject, what) in [("user dba", "added, role admin"), ("token ", "role operator, 30 days, by dba")] {
+        let item = wait(subject, || {
+            let all = items("security");
+            all.into_iter().find(|item| item["subject"].as_str().unwrap().starts_with(subject))
+        });
+        assert!(text(&item, "text").contains(what), "{item}");
+    }
+    // Those of before the channel was known are nobody's news.
+    assert!(items("security").iter().all(|item| item["subject"] != "user viewer"));
+
+    // An hour after the last address that had to wait it is over.
+    let vault = service.stop();
+    let db = rusqlite::Connection::open(vault.state().join("dumpvault/schedule.sqlite")).unwrap();
+    db.execute("UPDATE audit SET at = at - 3700000 WHERE kind = 'security'", []).unwrap();
+    drop(db);
+    let service = Service::without_users(vault, &toml, serve);
+    let ended = wait("the end", || told("recovered").into_iter().next());
+    assert_eq!(ended["condition"], "security", "{ended}");
+    service.stop();
+    assert_eq!(told("failing").len(), 1, "one alarm");
+    let requests = http.requests();
+    assert!(requests.iter().all(|request| request.path == "/hook" && !request.body.contains(CANARY)));
+}
+
+/// A value of an attribute of a page.
+fn attribute(page: &str, name: &str) -> String {
+    let (_, rest) = page.split_once(&format!(" {name}=\"")).unwrap_or_else(|| panic!("no {name} in {page}"));
+    rest.split('"').next().unwrap().to_owned()
+}
+
+#[test]
+fn given_a_proxy_that_holds_events_back_then_the_page_shows_progress_and_the_end_by_asking() {
+    use std::io::{BufRead, BufReader};
+    let vault = Vault::new();
+    fs::write(vault.work().join("dump"), noise(1, 100_000)).unwrap();
+    let toml = "[source.slow]\ncommand = [\"sh\", \"-c\", \"while [ ! -e go ]; do cat dump; sleep 0.05; done; rm go\"]\n\
+        [job.slow]\nsources = [\"slow\"]\ncron = \"@yearly\"\n";
+    let service = Service::of(vault, toml, "");
+    let operator = service.of_role("operator");
+    let viewer = service.client.sign_in("viewer", PASSWORD);
+    for way in ["held", "open"] {
+        let run = wait("the job is free", || {
+            let run = operator.call("POST", "/api/v1/jobs/slow/run", &json!({}));
+            (run.status == 202).then(|| run.json())
+        });
+        let path = format!("/api/v1/runs/{}", text(&run, "id"));
+        wait("it runs", || {
+            let run = operator.get(&path).json();
+            (run["status"] == "IN_PROGRESS" && run["progress"]["bytes"].as_u64() > Some(0)).then_some(())
+        });
+        let page = viewer.get("/settings/backup").expect(200).text();
+        let (events, asked) = (attribute(&page, "data-events"), attribute(&page, "data-run"));
+        assert_eq!((events.as_str(), asked.as_str()), (&*format!("{path}/events"), &*path));
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut node = std::process::Command::new("node");
+        node.arg(manifest.join("tests/support/page.js")).arg(manifest.join("src/daemon/web/assets/app.js"));
+        node.arg(service.client.port.to_string()).arg(viewer.cookie.as_deref().unwrap());
+        node.args([events.as_str(), &asked, way]).stdout(std::process::Stdio::piped());
+        let mut node = node.spawn().expect("node, which `tests/run.sh` installs");
+        let mut seen: Vec<String> = Vec::new();
+        for line in BufReader::new(node.stdout.take().unwrap()).lines() {
+            seen.push(line.unwrap());
+            if seen.last().unwrap().starts_with("shown ") && !service.vault.work().join("go").exists() {
+                // The page knows how far it is: now it may end.
+                fs::write(service.vault.work().join("go"), "").unwrap();
+            }
+        }
+        assert!(node.wait().unwrap().success(), "{seen:?}");
+        assert!(seen.iter().any(|line| line.starts_with("shown slow: ")), "{way}: {seen:?}");
+        assert_eq!(seen.last().unwrap(), "reload", "{way}: {seen:?}");
+        let count = |what: &str| seen.iter().filter(|line| *line == what).count();
+        if way == "held" {
+            assert!(count("heard") == 0 && count("asked") >= 2, "{seen:?}");
+        } else {
+            assert!(count("heard") >= 1, "{seen:?}");
+        }
+        let _ = fs::remove_file(service.vault.work().join("go"));
+    }
+    service.stop();
 }

@@ -51,6 +51,7 @@ mod cli_together;
 mod cookbook;
 mod demo;
 mod documents;
+mod first_day;
 mod runbook;
 #[path = "../support/mod.rs"]
 mod support;

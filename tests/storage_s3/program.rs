@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cli::{Output, Vault, exit, files_below, noise, run};
+use crate::cli::{HANGS, Output, Running, Vault, exit, files_below, noise, run};
 use crate::s3::{ACCESS_KEY, BUCKET, HttpFault, SECRET_KEY, TestServer};
 
 /// A server, and a home of the program whose repository lies there.
@@ -393,6 +393,66 @@ fn given_a_policy_without_deletion_then_backup_and_restore_work() {
         remote.backup(&dump, &[]);
         assert!(remote.restored(&[]) == dump);
     }
+}
+
+#[test]
+fn given_a_storage_that_refuses_deletions_then_the_jobs_fail_that_is_told_and_the_records_stay() {
+    let remote = Remote::new();
+    for day in 1..=2 {
+        remote.backup(&noise(day, 100_000), &["--time", &format!("2026-02-0{day}T03:00:00Z")]);
+    }
+    remote.backup(&noise(3, 100_000), &[]);
+    let config = "[retention]\nkeep_last = 2\n[schedule]\ngroup_alerts = \"1s\"\nspace_below = 0\n\
+        [job.clean]\nkind = \"forget\"\ncron = \"@yearly\"\nretry = { attempts = 1 }\n\
+        [alert.ops]\nkind = \"command\"\ncommand = \"cat >> told; echo >> told\"\n";
+    std::fs::write(remote.vault.work().join("dumpvault.toml"), config).unwrap();
+    let refuse = || {
+        remote
+            .server
+            .set_hook(|call| (call.method == "DELETE").then_some(HttpFault::Status(403, "AccessDenied")));
+    };
+    refuse();
+    let daemon = Running::start(remote.command(&["schedule", "daemon"]));
+    let told = |event: &str| -> Option<Value> {
+        let told = std::fs::read_to_string(remote.vault.work().join("told")).unwrap_or_default();
+        let messages = told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        messages.into_iter().find(|message| message["event"] == event)
+    };
+    let wait = |what: &str, look: &dyn Fn() -> bool| {
+        let begun = std::time::Instant::now();
+        while !look() {
+            assert!(begun.elapsed() < HANGS, "never: {what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let is_triggered = || remote.run(["schedule", "trigger", "clean"]).code == Some(exit::OK);
+    let statuses = || {
+        remote.run(["history", "rebuild"]).expect(exit::OK);
+        let history = remote.run(["history", "list", "--json"]).expect(exit::OK).json();
+        let all = history["backups"].as_array().unwrap().clone();
+        all.iter().map(|backup| backup["status"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    wait("the scheduler runs", &is_triggered);
+    wait("the message", &|| told("failing").is_some());
+    let message = told("failing").unwrap();
+    let item = &message["items"][0];
+    assert_eq!((&message["condition"], &item["subject"]), (&"failure".into(), &"clean".into()), "{message}");
+    assert_eq!(statuses(), ["COMPLETED"; 3], "what could not be deleted is not called deleted");
+    let listed = remote.run(["snapshots", "--json"]).expect(exit::OK).json();
+    assert_eq!(listed["snapshots"].as_array().unwrap().len(), 3, "{listed}");
+
+    // Deletions are allowed again: the job is good, and so is the record.
+    remote.server.set_hook(|_| None);
+    wait("the job is free", &is_triggered);
+    wait("its end is told", &|| told("recovered").is_some());
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait().expect(exit::OK);
+    assert_eq!(statuses(), ["COMPLETED", "COMPLETED", "EXPIRED"]);
+
+    // Nor does a prune say that packs are gone which are not.
+    refuse();
+    remote.run(["prune", "--grace", "0"]).expect(exit::NOTHING_DONE).says("403");
+    assert_eq!(statuses(), ["COMPLETED", "COMPLETED", "EXPIRED"]);
 }
 
 #[test]

@@ -483,6 +483,14 @@ pub fn rows(seed: u64, count: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// The words of `unshare` by which this user may make file systems in a mount namespace of its own; `None` where it may
+/// not.
+pub fn may_mount(vault: &Vault) -> Option<&'static str> {
+    ["-m", "-r -m"].into_iter().find(|words| {
+        run(vault.shell(&format!("unshare {words} mount -t tmpfs tmpfs .")), b"").code == Some(0)
+    })
+}
+
 /// The files below a folder, by relative path, sorted.
 pub fn files_below(root: &Path) -> Vec<String> {
     let mut found = Vec::new();

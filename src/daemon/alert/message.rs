@@ -15,8 +15,8 @@ const TEXT_MAX: usize = 1900;
 pub struct Message {
     /// The version of this form.
     pub version: u32,
-    /// `failing`, `reminder`, `recovered`, `missed`, `success`, `digest`, `summary`, `test`; to a ping `start`,
-    /// `success`, `failed`.
+    /// `failing`, `reminder`, `recovered`, `missed`, `resumed`, `security`, `success`, `digest`, `summary`, `test`; to
+    /// a ping `start`, `success`, `failed`.
     pub event: String,
     /// The topic; empty where several are in one message.
     pub condition: String,
@@ -124,7 +124,7 @@ impl Message {
     }
 
     fn is_bad(&self) -> bool {
-        matches!(self.event.as_str(), "failing" | "reminder" | "missed" | "summary")
+        matches!(self.event.as_str(), "failing" | "reminder" | "missed" | "security" | "summary")
     }
 
     /// The body of a request in that form, and what goes into its header besides.

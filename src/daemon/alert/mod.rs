@@ -17,6 +17,9 @@ pub mod post;
 pub(crate) mod redact;
 pub mod send;
 
+/// What an alert about wrong passwords is about: one stands for all addresses.
+pub(crate) const SIGN_IN: &str = "sign-in";
+
 /// What is found to be so, of a condition and what it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
@@ -101,9 +104,9 @@ pub struct Notice {
     pub seq: i64,
     /// When.
     pub at: i64,
-    /// `start`, `success`, `failed`, `missed`.
+    /// `start`, `success`, `failed`, `missed`, `resumed`, `security`.
     pub event: String,
-    /// The job.
+    /// The job, the user or the token.
     pub subject: String,
     /// The run.
     pub run: Option<String>,

@@ -200,20 +200,23 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// What happened and is no state: missed slots, and good runs for whoever wants to know.
+    /// What happened and is no state: missed slots, pauses that ended, users and tokens that changed, and good runs for
+    /// whoever wants to know.
     fn happenings(&self, groups: &mut Vec<Group<'a>>, plan: &mut Plan) -> i64 {
         let Some(seen) = self.heard.seen else { return self.picture.newest };
         let topic = |notice: &Notice| match notice.event.as_str() {
             "missed" => Some(("missed", "overdue")),
+            "resumed" => Some(("resumed", "recovery")),
+            "security" => Some(("security", "security")),
             "success" => Some(("success", "success")),
             _ => None,
         };
-        let mut all: BTreeMap<&'static str, Vec<&'a Notice>> = BTreeMap::new();
+        let mut all: BTreeMap<(&'static str, &'static str), Vec<&'a Notice>> = BTreeMap::new();
         for notice in self.picture.notices.iter().filter(|notice| notice.seq > seen) {
             if let Some((event, topic)) = topic(notice)
                 && self.wants(topic, &notice.subject)
             {
-                all.entry(event).or_default().push(notice);
+                all.entry((event, topic)).or_default().push(notice);
             }
         }
         let Some(oldest) = all.values().flatten().map(|notice| notice.at).min() else {
@@ -223,8 +226,7 @@ impl<'a> Look<'a> {
             plan.wake_by(oldest.saturating_add(self.group_ms()));
             return seen;
         }
-        for (event, notices) in all {
-            let condition = if event == "missed" { "overdue" } else { "success" };
+        for ((event, condition), notices) in all {
             groups.push(Group { event, condition, oldest, alerts: Vec::new(), notices });
         }
         self.picture.newest
@@ -357,6 +359,7 @@ impl<'a> Look<'a> {
             .collect();
         let what = match subjects.len() {
             0..=3 => subjects.into_iter().collect::<Vec<_>>().join(", "),
+            many if group.event == "security" => format!("{many} users and tokens"),
             many => format!("{many} jobs"),
         };
         let cause = group.alerts.first().map(|alert| alert.cause.as_str()).unwrap_or_default();

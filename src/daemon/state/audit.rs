@@ -3,6 +3,7 @@
 //! The hash of an entry is BLAKE3 over the hash before it, and over every field with its length. A cut at the end is
 //! not seen by the chain itself: keep the newest hash elsewhere.
 
+use super::alerts::notice;
 use super::{State, StateError};
 use crate::daemon::book::Note;
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -98,7 +99,27 @@ impl State {
     /// # Errors
     /// When the state cannot be written.
     pub fn note(&mut self, note: &Note, at: i64, actor: &str) -> Result<(), StateError> {
-        self.write(|db| append(db, at, actor, note))
+        self.write(|db| {
+            append(db, at, actor, note)?;
+            // Whoever may come in is told of, whoever changed it.
+            if matches!(note.kind, "user" | "token") {
+                let (subject, text) =
+                    (format!("{} {}", note.kind, note.object), format!("{}, by {actor}", note.text));
+                notice(db, at, "security", &subject, None, &text)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// When an entry of that kind was last written.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub(in crate::daemon) fn last_noted(&self, kind: &str) -> Result<Option<i64>, StateError> {
+        self.read(|db| {
+            let sql = "SELECT at FROM audit WHERE kind = ? ORDER BY seq DESC LIMIT 1";
+            db.prepare_cached(sql)?.query_row([kind], |row| row.get(0)).optional()
+        })
     }
 
     /// The newest entries of the audit log before that number, newest first.

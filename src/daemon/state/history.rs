@@ -5,10 +5,15 @@ use super::State;
 use super::entry::{Entry, Invocation, LOST, Record, signed};
 use crate::daemon::alert::Fact;
 use crate::daemon::book::StateError;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 use std::collections::{BTreeMap, BTreeSet};
 
 const COLUMNS: &str = Entry::COLUMNS;
+
+/// Rows of which a [`Standing`] is read.
+const STANDINGS: &str =
+    "SELECT r.invocation, r.number, r.snapshot, r.series, r.kept, r.expires, r.gone, r.gone_by, i.ended
+    FROM record r JOIN invocation i ON i.id = r.invocation WHERE r.snapshot IS NOT NULL";
 
 /// A younger snapshot is not removed unless somebody insists. The mark of its removal is kept for longer than this.
 const YOUNG_MS: i64 = 24 * 3_600_000;
@@ -51,6 +56,14 @@ struct Fate {
     gone_by: Option<String>,
 }
 
+impl Fate {
+    /// Whether it is another than is written.
+    fn is_news(&self, of: &Standing) -> bool {
+        (self.kept, self.expires, self.gone, &self.gone_by)
+            != (of.kept.as_deref(), of.expires, of.gone, &of.gone_by)
+    }
+}
+
 impl Standing {
     fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
@@ -88,6 +101,21 @@ impl Standing {
         let why = rules.map_or_else(|| "let go of elsewhere, or by hand".to_owned(), |rules| not_kept(rules));
         let gone_by = self.gone_by.clone().or(Some(why));
         Fate { kept: Some(if is_pruned { "DELETED" } else { "EXPIRED" }), expires: None, gone, gone_by }
+    }
+
+    /// Writes down what has become of it.
+    fn settle(&self, db: &Transaction<'_>, found: &Found, now: i64) -> rusqlite::Result<Fate> {
+        let fate = self.fate(found, now);
+        if fate.kept == Some("FAILED") && self.kept.as_deref() != fate.kept {
+            self.is_lost(db, now)?;
+        }
+        if fate.is_news(self) {
+            let sql = "UPDATE record SET kept = ?3, expires = ?4, gone = ?5, gone_by = ?6 WHERE invocation = ?1 AND number = ?2";
+            let Fate { kept, expires, gone, gone_by } = &fate;
+            let row = params![self.invocation, self.number, kept, expires, gone, gone_by];
+            db.prepare_cached(sql)?.execute(row)?;
+        }
+        Ok(fate)
     }
 
     /// Its run was no good one, and somebody is told.
@@ -212,30 +240,48 @@ impl State {
                     added += 1;
                 }
             }
-            let mut all = db.prepare(
-                "SELECT r.invocation, r.number, r.snapshot, r.series, r.kept, r.expires, r.gone, r.gone_by, i.ended
-                 FROM record r JOIN invocation i ON i.id = r.invocation WHERE r.snapshot IS NOT NULL",
-            )?;
+            let mut all = db.prepare(STANDINGS)?;
             let rows: Vec<Standing> = all.query_map([], Standing::of)?.collect::<rusqlite::Result<_>>()?;
             let (mut expired, mut deleted) = (0, 0);
-            let mut change = db.prepare(
-                "UPDATE record SET kept = ?3, expires = ?4, gone = ?5, gone_by = ?6 WHERE invocation = ?1 AND number = ?2",
-            )?;
             for row in rows {
-                let fate = row.fate(found, now);
+                let fate = row.settle(db, found, now)?;
                 expired += u64::from(fate.kept == Some("EXPIRED"));
                 deleted += u64::from(fate.kept == Some("DELETED"));
-                if fate.kept == Some("FAILED") && row.kept.as_deref() != fate.kept {
-                    row.is_lost(db, now)?;
-                }
-                if (fate.kept, fate.expires, fate.gone, &fate.gone_by)
-                    != (row.kept.as_deref(), row.expires, row.gone, &row.gone_by)
-                {
-                    let Fate { kept, expires, gone, gone_by } = fate;
-                    change.execute(params![row.invocation, row.number, kept, expires, gone, gone_by])?;
-                }
             }
             Ok((added, expired, deleted))
+        })
+    }
+
+    /// What some command saw of a repository on its way: of `found` the rules' ends need not be known, nor what is new.
+    /// Backups into that repository which are not there any more say so from now on, as [`State::rebuild`] would have
+    /// it. Says how many changed.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn glance(&mut self, repository: &str, mut found: Found, now: i64) -> Result<u64, StateError> {
+        let all = |db: &Connection| {
+            let sql = format!(
+                "{STANDINGS} AND i.repository = ? AND (r.kept IS NULL OR r.kept IN ('EXPIRED', 'FAILED'))"
+            );
+            let mut all = db.prepare_cached(&sql)?;
+            all.query_map([repository], Standing::of)?.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let rows = self.read(all)?;
+        for row in &rows {
+            if let Some(expires) = found.there.get_mut(&row.snapshot) {
+                *expires = row.expires;
+            }
+        }
+        // Most often nothing has changed, and nobody waits for the file.
+        if !rows.iter().any(|row| row.fate(&found, now).is_news(row)) {
+            return Ok(0);
+        }
+        self.write(|db| {
+            let mut changed = 0;
+            for row in all(db)? {
+                changed += u64::from(row.settle(db, &found, now)?.is_news(&row));
+            }
+            Ok(changed)
         })
     }
 

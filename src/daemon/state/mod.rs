@@ -30,6 +30,8 @@ use std::time::{Duration, Instant};
 
 /// Another process holds the file for moments only.
 const BUSY_MAX: Duration = Duration::from_secs(10);
+/// The file in the state directory.
+const FILE: &str = "schedule.sqlite";
 const SCHEMA_VERSION: i64 = 3;
 const SCHEMA: &str = "
 CREATE TABLE job_state(
@@ -100,13 +102,18 @@ pub struct State {
 }
 
 impl State {
+    /// Whether that directory has a state.
+    pub(crate) fn is_in(directory: &Path) -> bool {
+        directory.join(FILE).exists()
+    }
+
     /// Opens the state in that directory, and makes what is missing.
     ///
     /// # Errors
     /// When it cannot be used, is damaged, or is of a newer program.
     pub fn open(directory: &Path) -> Result<Self, StateError> {
         use std::os::unix::fs::DirBuilderExt;
-        let path = directory.join("schedule.sqlite");
+        let path = directory.join(FILE);
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|error| StateError::Unusable { path: path.clone(), reason: error.to_string() })?;
         let db = Connection::open(&path).map_err(|error| failure(&path, &error))?;
@@ -363,7 +370,15 @@ impl Store for State {
                     changes.at
                 ])?;
             }
-            changes.notes.iter().try_for_each(|note| audit::append(db, changes.at, "scheduler", note))
+            for note in &changes.notes {
+                audit::append(db, changes.at, "scheduler", note)?;
+                // Of a pause the scheduler notes the end alone, and whoever paused the job may have forgotten it.
+                if note.kind == "pause" {
+                    let text = "the pause is over, and the job runs at its times again";
+                    alerts::notice(db, changes.at, "resumed", &note.object, None, text)?;
+                }
+            }
+            Ok(())
         })
     }
 

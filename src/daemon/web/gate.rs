@@ -5,6 +5,8 @@ use super::request::{Refusal, Request};
 use super::route::{Access, Route, Way, Who};
 use super::site::{Site, Web};
 use super::store::Session;
+use crate::daemon::alert::{Fact, SIGN_IN};
+use crate::daemon::serve::ring;
 use std::net::{IpAddr, SocketAddr};
 
 /// A password that was given is good for so long.
@@ -243,6 +245,7 @@ pub(super) fn check_password(web: &Web, name: &str, address: IpAddr, password: &
     if after.until > now {
         let what = format!("{} wrong passwords; the address waits", after.failures);
         web.note(&actor, "security", &shortened(name), what)?;
+        tell_of_guessing(web, address, now)?;
         return Err(wait(after.until, after.failures));
     }
     let left = 5_i64.saturating_sub(after.failures).max(0);
@@ -252,6 +255,25 @@ pub(super) fn check_password(web: &Web, name: &str, address: IpAddr, password: &
         "login",
         format!("Name or password is wrong. {tries} left, then a pause of 1 minute."),
     ))
+}
+
+/// Whoever wants to hear of security does, once for all addresses: the watch of the daemon ends it.
+fn tell_of_guessing(web: &Web, address: IpAddr, now: i64) -> Result<(), Refusal> {
+    let text = match web.access(|access| access.waiting_addresses(now))? {
+        0 | 1 => format!("wrong passwords from {address}, which has to wait"),
+        many => format!("wrong passwords from {many} addresses, which have to wait; {address} is the last"),
+    };
+    let fact = Fact::Bad {
+        condition: "security",
+        subject: SIGN_IN.to_owned(),
+        cause: "wrong passwords".to_owned(),
+        text,
+        hint: Some("list every try: dumpvault audit list".to_owned()),
+        run: None,
+    };
+    web.state(|state| state.state_facts(now, &[fact]))?;
+    ring(&web.root);
+    Ok(())
 }
 
 /// What somebody typed for a name may be anything, also a password.

@@ -6,6 +6,7 @@ use super::store::Access;
 use crate::base::clock::Clock;
 use crate::base::secret::Entropy;
 use crate::daemon::book::{Note, StateError};
+use crate::daemon::serve::ring;
 use crate::daemon::state::State;
 use crate::settings::{Job, Serve};
 use jiff::tz::TimeZone;
@@ -129,7 +130,12 @@ impl Web {
         text: String,
     ) -> Result<(), StateError> {
         let note = Note { kind, object: object.to_owned(), text };
-        self.state(|state| state.note(&note, self.now(), actor))
+        self.state(|state| state.note(&note, self.now(), actor))?;
+        if matches!(kind, "user" | "token") {
+            // Whoever is told of users and tokens is told now.
+            ring(&self.root);
+        }
+        Ok(())
     }
 
     /// Random bytes.

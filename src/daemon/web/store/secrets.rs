@@ -260,6 +260,18 @@ impl Access {
         })
     }
 
+    /// How many addresses have to wait.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn waiting_addresses(&self, now: i64) -> Result<u64, StateError> {
+        self.read(|db| {
+            let sql = "SELECT count(*) FROM throttle WHERE key LIKE 'address %' AND until > ?";
+            let count: i64 = db.prepare_cached(sql)?.query_row([now], |row| row.get(0))?;
+            Ok(u64::try_from(count).unwrap_or_default())
+        })
+    }
+
     /// These guessed wrong.
     ///
     /// # Errors
