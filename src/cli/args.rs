@@ -9,6 +9,7 @@ mod documents;
 #[cfg(test)]
 #[cfg(feature = "daemon")]
 mod dry_run;
+mod help;
 mod keys;
 mod offsite;
 mod postgres;
@@ -20,7 +21,8 @@ mod serve;
 
 pub(super) use access::AccessArgs;
 pub(super) use config::{ConfigArgs, ConfigCommand};
-pub(super) use keys::{GrantArgs, KeyAddArgs, KeyCommand, NewKeyArgs, RotateArgs};
+pub(super) use help::{asked_for, shown};
+pub(super) use keys::{GrantArgs, KeyAddArgs, KeyCommand, NewKeyArgs, PasswdArgs, RotateArgs};
 use offsite::DOCTOR;
 pub(super) use offsite::{CopyArgs, ObjectLockArgs, ObjectLockCommand};
 pub(super) use postgres::{DumpArgs, ExecArgs, ServerArgs};
@@ -180,6 +182,9 @@ pub(super) enum Command {
     /// Show details of a snapshot.
     Show(NameArgs),
     /// Show repository statistics.
+    #[command(after_long_help = "Examples:
+  dumpvault stats
+  dumpvault stats --json | jq .")]
     Stats,
     /// Check the repository for damage.
     Check(CheckArgs),
@@ -203,9 +208,12 @@ pub(super) enum Command {
     Doctor,
     /// Check, show or write a configuration file.
     Config(ConfigArgs),
-    /// Try dumpvault on a scratch database.
+    /// Try dumpvault on a scratch database and a folder of files.
     Demo(DemoArgs),
     /// Generate shell completions.
+    #[command(after_long_help = "Examples:
+  dumpvault completions bash > /etc/bash_completion.d/dumpvault
+  dumpvault completions fish > ~/.config/fish/completions/dumpvault.fish")]
     Completions {
         /// Shell to generate them for.
         shell: clap_complete::Shell,
@@ -279,13 +287,13 @@ Prints a recovery sheet. Keep it, and a copy of the key file or passphrase, on a
 machine: without the key the data cannot be read.")]
 pub(super) struct InitArgs {
     /// Label to show for the key in `key list`.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub label: String,
     /// Accept a passphrase of less than 8 characters.
     #[arg(long)]
     pub force: bool,
     /// Check that the repository can be created there, and exit.
-    #[arg(long, short = 'n', conflicts_with = "json")]
+    #[arg(long, short = 'n')]
     pub dry_run: bool,
 }
 
@@ -388,6 +396,15 @@ const NAMES: &str = "Snapshot names:
   app:/PATH       file or directory of it: app:/srv/app/uploads
 A series is this host's, else that of the only host that has it.";
 
+const CAT: &str = "Examples:
+  dumpvault cat app > app.dump
+  dumpvault cat app@2026-11-01 | pg_restore -l
+  dumpvault cat uploads:/srv/app/logo.png > logo.png";
+
+const SHOW: &str = "Examples:
+  dumpvault show app
+  dumpvault show app~1 --json";
+
 /// How names of snapshots are understood.
 #[derive(Debug, Args, Clone, Copy, Default)]
 pub(super) struct WhichArgs {
@@ -397,7 +414,7 @@ pub(super) struct WhichArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_long_help = NAMES)]
+#[command(after_long_help = format!("{CAT}\n\n{NAMES}"))]
 pub(super) struct CatArgs {
     /// Snapshot to read.
     pub snapshot: String,
@@ -454,9 +471,9 @@ pub(super) struct FindArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_long_help = NAMES)]
+#[command(after_long_help = format!("{SHOW}\n\n{NAMES}"))]
 pub(super) struct NameArgs {
-    /// Snapshot to search.
+    /// Snapshot to show.
     pub snapshot: String,
     #[command(flatten)]
     pub which: WhichArgs,
@@ -547,10 +564,12 @@ pub(super) struct CheckArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   dumpvault check --read-data           # find and mark what is damaged
+  dumpvault repair packs --dry-run      # what is lost, and what could be saved
   dumpvault repair packs                # save what is still readable
   dumpvault backup app                  # stores damaged data again
   dumpvault repair snapshots            # mark incomplete snapshots
   dumpvault repair index                # after index objects were lost
+  dumpvault repair times --dry-run      # after the repository was moved
 
 Deletes nothing, can be repeated, and runs beside backups. A prune removes damaged packs
 once nothing needs them. Exit code 4 while data is still lost.")]
@@ -562,14 +581,32 @@ pub(super) struct RepairArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum RepairCommand {
     /// Rebuild the index from the packs.
-    Index,
+    Index {
+        /// Read every pack's table, print what the new index would name, and exit.
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+    },
     /// Copy readable data out of damaged packs; clear the mark of intact ones.
-    Packs,
+    Packs {
+        /// Print which packs would be cleared or set aside, and what would be copied, and exit.
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+    },
     /// Mark incomplete snapshots suspect; clear the mark of complete ones.
-    Snapshots,
-    /// Give up marks and snapshots that cannot be read, so that prune can continue.
+    Snapshots {
+        /// Print which snapshots would be marked or cleared, and exit.
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+    },
+    /// Record unreadable marks and snapshots as lost, so that prune can continue.
+    #[command(after_long_help = "Examples:
+  dumpvault repair marks --dry-run
+  dumpvault repair marks
+
+Records only what nothing else depends on: marks, prune plans, and snapshots that were
+never completed. Deletes nothing.")]
     Marks {
-        /// Print what would be given up, and exit.
+        /// Print what would be recorded as lost, and exit.
         #[arg(long, short = 'n')]
         dry_run: bool,
     },
@@ -669,7 +706,7 @@ pub(super) struct RuleArgs {
     /// Keep the first snapshot of each of the last N years that have one; --keep last keeps the last.
     #[arg(long, value_name = "N", conflicts_with = "snapshots")]
     pub keep_yearly: Option<u32>,
-    /// Snapshot of an hour, day, week, month or year to keep [default: first].
+    /// Which snapshot of an hour, day, week, month or year to keep [default: first].
     #[arg(long, value_name = "WHICH", value_parser = ["first", "last"], conflicts_with = "snapshots")]
     pub keep: Option<String>,
     /// Keep snapshots at most this much older than the newest: 36h, 30d, 2w, 6mo, 1y.
@@ -707,7 +744,8 @@ pub(super) struct RunArgs {
   dumpvault status --max-age 26h        # exit code 1 if a series has no good snapshot that recent
   dumpvault status --max-age 26h --nagios
 
-A good snapshot is complete and not suspect. An append key is enough, so that another host can monitor.
+A good snapshot is complete and not suspect. An append key is enough, so that another host
+can monitor.
 Exit codes: 0 all recent enough; 1 one is too old, or a configured source has none; 2 unknown.
 With --nagios: 0 OK, 2 CRITICAL, 3 UNKNOWN.")]
 pub(super) struct StatusArgs {
@@ -778,6 +816,14 @@ pub(super) struct TagArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault key list
+  dumpvault key add --append --name db1 --new-key-file /root/db1.key
+  dumpvault key passwd                  # asks for a new passphrase
+  dumpvault key remove 1a2b3c4d         # a slot, by its id from `key list`
+  dumpvault key revoke db1              # db1 was compromised
+  dumpvault key export repo.slot        # still encrypted; keep it beside the recovery sheet
+  dumpvault key import repo.slot        # after key slots were lost")]
 pub(super) struct KeyArgs {
     #[command(subcommand)]
     pub command: KeyCommand,
@@ -789,11 +835,13 @@ pub(super) struct KeyArgs {
   dumpvault demo --keep                 # keep the repository and explore it
   dumpvault demo --generated --size 500 --json
 
-Backs up three days of a changing database, restores the last one and compares it. Drops a
-table and brings it back. Checks the repository, flips one bit in it and finds that. Uses a
-private PostgreSQL server if one is installed, else generated dumps. Everything happens in a
-new directory in $TMPDIR (or /tmp), which is removed afterwards, also after Ctrl-C. Exits with
-0 only if everything that came back is identical, no damage was found and the bit was.")]
+Backs up three days of a shop: a changing database, and a folder of uploads beside it.
+Restores the last day and compares it. Drops a table and brings it back; deletes a file and
+brings it back. Checks the repository, flips one bit in it and finds that. Then prints what was
+saved: bytes read, bytes stored, restores that brought back the same. Uses a private PostgreSQL
+server if one is installed, else generated dumps. Everything happens in a new directory in
+$TMPDIR (or /tmp), which is removed afterwards, also after Ctrl-C. Exits with 0 only if
+everything that came back is identical, no damage was found and the bit was.")]
 pub(super) struct DemoArgs {
     /// Keep the repository and print how to open it.
     #[arg(long)]

@@ -7,10 +7,10 @@ use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::cli::{Context, prompt, render};
 use crate::engine::keyring::{
-    ContentPrice, GrantJob, KeyAddJob, RotateJob, RotatePlan, plan_key_add, plan_rotate, run_grant,
-    run_key_add, run_rotate,
+    ContentPrice, GrantJob, KeyAddJob, RotateJob, RotatePlan, check_key_add, plan_key_add, plan_rotate,
+    run_grant, run_key_add, run_rotate,
 };
-use crate::engine::report::{Author, KeyGrant, KeyRotation, KeyRotationPlan};
+use crate::engine::report::{Author, KeyGrant, KeyRotation, KeyRotationPlan, NewKeyPlan};
 use crate::vault::Repository;
 use crate::vault::crypto::Role;
 use crate::vault::format::author::Statement;
@@ -26,13 +26,22 @@ pub(super) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, CliError
         share: args.share,
     };
     let plan = plan_key_add(job, &context.app)?;
-    let credential = new_credential(context, &args.new)?;
-    let id = run_key_add(&plan, &credential, &repo, &context.run())?;
     let KeyAddJob { role, hosts, .. } = &plan.job;
     let may = match role {
         Role::Full => String::new(),
         Role::Append => format!("; it may add backups of host {}", hosts.join(", ")),
     };
+    if args.dry_run {
+        check_key_add(&plan, &repo)?;
+        if context.json {
+            context.report(NewKeyPlan::new(&plan));
+        } else {
+            context.output(&format!("would add {role} key `{}`{may}", plan.job.name));
+        }
+        return Ok(Exit::Good);
+    }
+    let credential = new_credential(context, &args.new)?;
+    let id = run_key_add(&plan, &credential, &repo, &context.run())?;
     told(context, &format!("added {role} key, slot {}{may}", id.short()), &id)
 }
 
@@ -46,9 +55,11 @@ pub(super) fn grant(context: &Context, args: &GrantArgs) -> Result<Exit, CliErro
         only: args.only,
         rename: args.rename.clone(),
     };
-    let statement = run_grant(&job, &repo, &context.run())?;
+    let statement = run_grant(&job, args.dry_run, &repo, &context.run())?;
     if context.json {
-        context.report(KeyGrant { author: Author::new(&repo, &statement) });
+        context.report(KeyGrant { dry_run: args.dry_run, author: Author::new(&repo, &statement) });
+    } else if args.dry_run {
+        context.output(&format!("key `{}` would be allowed to {}", statement.name, may(&statement)));
     } else {
         let name = repo.authors().name(&statement.author);
         context.say(&format!("key `{name}` may now {}", may(&statement)));
