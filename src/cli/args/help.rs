@@ -9,15 +9,24 @@ const GLOBAL: &str = "Global options: see `dumpvault --help`";
 /// The command line as help, manual pages and the reference show it. Global options are shown once, by the program
 /// itself; a command without examples of its own has those of the command above that begin with its name.
 pub(in crate::cli) fn shown() -> Command {
-    let mut root = Cli::command();
+    // Before it is built: whether a command has a long help is settled then.
+    let mut root = Cli::command().mut_subcommands(|one| with_examples(one, "dumpvault", ""));
     // Only then does each command know the global options.
     root.build();
-    root.mut_subcommands(|one| below(one, "dumpvault", ""))
+    root.mut_subcommands(without_global)
 }
 
 /// The same, where a person asked for help of one command: it says where the global options are.
 pub(in crate::cli) fn asked_for() -> Command {
     shown().mut_subcommands(noted)
+}
+
+fn without_global(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        let is_global = arg.is_global_set();
+        arg.hide(is_global)
+    });
+    command.mut_subcommands(without_global)
 }
 
 fn noted(command: Command) -> Command {
@@ -30,7 +39,7 @@ fn words_of(command: &Command) -> String {
     command.get_after_long_help().map(ToString::to_string).unwrap_or_default()
 }
 
-fn below(command: Command, above: &str, words_above: &str) -> Command {
+fn with_examples(command: Command, above: &str, words_above: &str) -> Command {
     let name = format!("{above} {}", command.get_name());
     let mut words = words_of(&command);
     if !words.contains("Examples:") {
@@ -44,12 +53,8 @@ fn below(command: Command, above: &str, words_above: &str) -> Command {
             words = format!("Examples:\n{}{own}", lines.join("\n"));
         }
     }
-    let command = command.mut_args(|arg| {
-        let is_global = arg.is_global_set();
-        arg.hide(is_global)
-    });
     let command = if words.is_empty() { command } else { command.after_long_help(words.clone()) };
-    command.mut_subcommands(|one| below(one, &name, &words))
+    command.mut_subcommands(|one| with_examples(one, &name, &words))
 }
 
 #[cfg(test)]
