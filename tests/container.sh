@@ -24,7 +24,6 @@ root=$place/root
 pid=
 clean() {
     [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
-    ! mountpoint -q "$root/proc" || umount "$root/proc"
     rm -rf -- "$place"
 }
 trap clean EXIT
@@ -35,8 +34,8 @@ say "the root"
 contrib/container/root "$place/rootfs.tar" "$@" >"$place/log" 2>&1 || { tail "$place/log" >&2; exit 1; }
 mkdir "$root"
 tar --extract --file "$place/rootfs.tar" --directory "$root" --numeric-owner
-mount -t proc proc "$root/proc"
-# What a container program does: this user, this environment and nothing else.
+# What a container program does: this user, this environment and nothing else. Not even /proc: what is read by it must
+# be had without.
 run() {
     # Word splitting is wanted: the environment is several words.
     chroot --userspec="$user" "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/nonexistent $environment "$@"
@@ -75,6 +74,7 @@ for _ in $(seq 600); do
     run "$entry" --json snapshots 2>/dev/null | grep -q '"series":"names"' && break
     sleep 0.1
 done
+! grep -i attribute "$place/daemon" || die "the scheduler cannot read attributes"
 run "$entry" cat image/names:/etc/passwd | cmp - "$root/etc/passwd" || {
     cat "$place/daemon" "$place/asked" >&2
     die "the job stored nothing, or something else"

@@ -1,4 +1,15 @@
 #!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "argon2-cffi==25.1.0",
+#     "blake3==1.0.11",
+#     "cbor2==6.2.1",
+#     "cryptography==50.0.2",
+#     "pynacl==1.6.2",
+#     "zstandard==0.25.0",
+# ]
+# ///
 """An independent reader of dumpvault repositories, format version 1.
 
 Written from docs/format.md alone, with published packages only, so that it proves two things: that the page is enough

@@ -149,7 +149,11 @@ fn test(context: &Context, name: &str, dry_run: bool) -> Result<Exit, CliError> 
         items: vec![item],
     };
     if dry_run {
-        context.output(&format!("would send to `{name}` ({}): {}", channel.way.word(), message.title));
+        if context.json {
+            context.report(AlertTested { dry_run, channel: name.to_owned() });
+        } else {
+            context.output(&format!("would send to `{name}` ({}): {}", channel.way.word(), message.title));
+        }
         return Ok(Exit::Good);
     }
     let id = new_id(&OsEntropy, now).0;
@@ -163,7 +167,7 @@ fn test(context: &Context, name: &str, dry_run: bool) -> Result<Exit, CliError> 
         });
     }
     if context.json {
-        context.report(AlertTested { channel: name.to_owned() });
+        context.report(AlertTested { dry_run, channel: name.to_owned() });
     } else {
         context.say(&format!("{name}: the message was taken; see that it arrives"));
     }

@@ -10,6 +10,7 @@ mod documents;
 #[cfg(test)]
 #[cfg(feature = "daemon")]
 mod dry_run;
+mod help;
 mod keys;
 mod look;
 mod offsite;
@@ -24,7 +25,8 @@ mod upkeep;
 pub(super) use access::AccessArgs;
 pub(super) use backup::BackupArgs;
 pub(super) use config::{ConfigArgs, ConfigCommand};
-pub(super) use keys::{GrantArgs, KeyAddArgs, KeyCommand, NewKeyArgs, RotateArgs};
+pub(super) use help::{asked_for, shown};
+pub(super) use keys::{GrantArgs, KeyAddArgs, KeyCommand, NewKeyArgs, PasswdArgs, RotateArgs};
 use look::NAMES;
 pub(super) use look::{CatArgs, DiffArgs, FindArgs, LsArgs, NameArgs, SnapshotsArgs, StatusArgs, WhichArgs};
 use offsite::DOCTOR;
@@ -186,6 +188,9 @@ pub(super) enum Command {
     /// Show details of a snapshot.
     Show(NameArgs),
     /// Show repository statistics.
+    #[command(after_long_help = "Examples:
+  dumpvault stats
+  dumpvault stats --json | jq .")]
     Stats,
     /// Check the repository for damage.
     Check(CheckArgs),
@@ -209,9 +214,12 @@ pub(super) enum Command {
     Doctor,
     /// Check, show or write a configuration file.
     Config(ConfigArgs),
-    /// Try dumpvault on a scratch database.
+    /// Try dumpvault on a scratch database and a folder of files.
     Demo(DemoArgs),
     /// Generate shell completions.
+    #[command(after_long_help = "Examples:
+  dumpvault completions bash > /etc/bash_completion.d/dumpvault
+  dumpvault completions fish > ~/.config/fish/completions/dumpvault.fish")]
     Completions {
         /// Shell to generate them for.
         shell: clap_complete::Shell,
@@ -285,13 +293,13 @@ Prints a recovery sheet. Keep it, and a copy of the key file or passphrase, on a
 machine: without the key the data cannot be read.")]
 pub(super) struct InitArgs {
     /// Label to show for the key in `key list`.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub label: String,
     /// Accept a passphrase of less than 8 characters.
     #[arg(long)]
     pub force: bool,
     /// Check that the repository can be created there, and exit.
-    #[arg(long, short = 'n', conflicts_with = "json")]
+    #[arg(long, short = 'n')]
     pub dry_run: bool,
 }
 
@@ -318,6 +326,14 @@ pub(super) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault key list
+  dumpvault key add --append --name db1 --new-key-file /root/db1.key
+  dumpvault key passwd                  # asks for a new passphrase
+  dumpvault key remove 1a2b3c4d         # a slot, by its id from `key list`
+  dumpvault key revoke db1              # db1 was compromised
+  dumpvault key export repo.slot        # still encrypted; keep it beside the recovery sheet
+  dumpvault key import repo.slot        # after key slots were lost")]
 pub(super) struct KeyArgs {
     #[command(subcommand)]
     pub command: KeyCommand,
@@ -329,11 +345,13 @@ pub(super) struct KeyArgs {
   dumpvault demo --keep                 # keep the repository and explore it
   dumpvault demo --generated --size 500 --json
 
-Backs up three days of a changing database, restores the last one and compares it. Drops a
-table and brings it back. Checks the repository, flips one bit in it and finds that. Uses a
-private PostgreSQL server if one is installed, else generated dumps. Everything happens in a
-new directory in $TMPDIR (or /tmp), which is removed afterwards, also after Ctrl-C. Exits with
-0 only if everything that came back is identical, no damage was found and the bit was.")]
+Backs up three days of a shop: a changing database, and a folder of uploads beside it.
+Restores the last day and compares it. Drops a table and brings it back; deletes a file and
+brings it back. Checks the repository, flips one bit in it and finds that. Then prints what was
+saved: bytes read, bytes stored, restores that brought back the same. Uses a private PostgreSQL
+server if one is installed, else generated dumps. Everything happens in a new directory in
+$TMPDIR (or /tmp), which is removed afterwards, also after Ctrl-C. Exits with 0 only if
+everything that came back is identical, no damage was found and the bit was.")]
 pub(super) struct DemoArgs {
     /// Keep the repository and print how to open it.
     #[arg(long)]

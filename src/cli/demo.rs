@@ -7,8 +7,8 @@ use super::report::CliError;
 use super::{Context, render};
 use crate::base::secret::OsEntropy;
 use crate::engine::demo::{
-    DemoDatabase, DemoDay, DemoFlip, DemoPlan, DemoReport, DemoRestore, DemoTable, Milestone, WhyGenerated,
-    World, passphrase_file, repository,
+    DemoDatabase, DemoDay, DemoFile, DemoFlip, DemoPlan, DemoReport, DemoRestore, DemoTable, Milestone,
+    WhyGenerated, World, passphrase_file, repository,
 };
 use crate::engine::report::Demo;
 use std::path::{Path, PathBuf};
@@ -36,16 +36,19 @@ pub(super) fn run(context: &Context, args: &DemoArgs) -> Result<Exit, CliError> 
         entropy: Arc::new(OsEntropy),
         observer: &context.progress,
         cancel: &context.cancel,
+        run: context.run(),
     };
     let mut kept = None;
     let mut first_day = None;
     let outcome = plan.execute(&world, &mut |milestone| {
         match milestone {
             Milestone::Scratch(folder) => kept = plan.keep.then(|| folder.to_path_buf()),
-            Milestone::Day(day) if first_day.is_none() => first_day = Some(day.bytes_stored),
+            Milestone::Day(day) if first_day.is_none() => {
+                first_day = Some((day.bytes_stored, day.uploads.bytes_stored));
+            }
             _ => {}
         }
-        tell(context, milestone, first_day.unwrap_or(0));
+        tell(context, milestone, first_day.unwrap_or_default());
     });
     let report = match outcome {
         Ok(report) => report,
@@ -65,20 +68,26 @@ pub(super) fn run(context: &Context, args: &DemoArgs) -> Result<Exit, CliError> 
 }
 
 /// What was reached, as it is reached. What is bad is said with --quiet, too.
-fn tell(context: &Context, milestone: &Milestone<'_>, bytes_full_copy: u64) {
+fn tell(context: &Context, milestone: &Milestone<'_>, full_copies: (u64, u64)) {
     match milestone {
         Milestone::Scratch(folder) => {
-            context.say("Three days of a changing database, in a new directory.");
+            context.say(
+                "Three days of a shop, in a new directory: a database, and a folder of uploads beside it.",
+            );
             context.say("");
             context.say(&format!("repository  {}, encrypted", repository(folder).display()));
         }
         Milestone::Database(database) => {
             context.say(&format!("database    {}", database_words(database)));
-            let [dump, stored, copy, time, rate] = ["dump", "newly stored", "a full copy", "time", "rate"];
+            let [size, stored, copy, time, rate] = ["size", "newly stored", "a full copy", "time", "rate"];
             context.say("");
-            context.say(&format!("       {dump:>11}  {stored:>12}  {copy:>12}  {time:>7}  {rate:>13}"));
+            context
+                .say(&format!("                {size:>11}  {stored:>12}  {copy:>12}  {time:>7}  {rate:>13}"));
         }
-        Milestone::Day(day) => context.say(&day_line(day, bytes_full_copy)),
+        Milestone::Day(day) => {
+            context.say(&day_line(day, full_copies.0));
+            context.say(&uploads_line(day, full_copies.1));
+        }
         Milestone::Restored(restore) => {
             let line = restore_words(restore);
             context.say("");
@@ -87,6 +96,10 @@ fn tell(context: &Context, milestone: &Milestone<'_>, bytes_full_copy: u64) {
         Milestone::Returned(table) => {
             let line = table_words(table);
             if table.is_same { context.say(&line) } else { problem(context, &line) }
+        }
+        Milestone::FileReturned(file) => {
+            let line = file_words(file);
+            if file.is_same { context.say(&line) } else { problem(context, &line) }
         }
         Milestone::Flipped(flip) => {
             let line = flip_words(flip);
@@ -147,14 +160,28 @@ fn day_line(day: &DemoDay, bytes_full_copy: u64) -> String {
         0 => String::new(),
         rows => format!("  after {rows} rows changed"),
     };
+    let what = format!("day {}  shop", day.day);
+    columns(&what, (day.bytes, day.bytes_stored, bytes_full_copy), day.duration_ms) + &since
+}
+
+fn uploads_line(day: &DemoDay, bytes_full_copy: u64) -> String {
+    let uploads = &day.uploads;
+    let since = match uploads.files_touched {
+        0 => format!("  {} files", uploads.files),
+        files => format!("  after {files} of {} files changed", uploads.files),
+    };
+    let bytes = (uploads.bytes, uploads.bytes_stored, bytes_full_copy);
+    columns("       uploads", bytes, uploads.duration_ms) + &since
+}
+
+fn columns(what: &str, (bytes, stored, full_copy): (u64, u64, u64), ms: u64) -> String {
     format!(
-        "day {}  {:>11}  {:>12}  {:>12}  {:>7}  {:>13}{since}",
-        day.day,
-        render::bytes(day.bytes),
-        render::bytes(day.bytes_stored),
-        render::bytes(bytes_full_copy),
-        render::duration(day.duration_ms),
-        format!("{}/s", render::bytes(rate(day.bytes, day.duration_ms))),
+        "{what:<14}  {:>11}  {:>12}  {:>12}  {:>7}  {:>13}",
+        render::bytes(bytes),
+        render::bytes(stored),
+        render::bytes(full_copy),
+        render::duration(ms),
+        format!("{}/s", render::bytes(rate(bytes, ms))),
     )
 }
 
@@ -191,6 +218,15 @@ fn table_words(table: &DemoTable) -> String {
     )
 }
 
+fn file_words(file: &DemoFile) -> String {
+    let verdict = if file.is_same { "it is the same" } else { "it is NOT THE SAME" };
+    format!(
+        "File {} was deleted. It came back in {}: {verdict}.",
+        file.name,
+        render::duration(file.duration_ms)
+    )
+}
+
 fn flip_words(flip: &DemoFlip) -> String {
     let pack = flip.pack.get(..8).unwrap_or(&flip.pack);
     let took = render::duration(flip.duration_ms);
@@ -204,17 +240,28 @@ fn flip_words(flip: &DemoFlip) -> String {
 }
 
 fn conclude(context: &Context, report: &DemoReport) {
-    let days = report.days.len() as u64;
+    let days = report.days.len();
+    let saved = report.saved();
+    let found = u64::from(report.flip.is_found);
     context.say("");
-    context.say(&format!(
-        "{days} dumps of {} in all take {} here; {days} compressed copies would take {}.",
-        render::bytes(report.bytes()),
-        render::bytes(report.bytes_stored()),
-        render::bytes(report.bytes_full_copy().saturating_mul(days)),
-    ));
-    if report.is_proven() {
-        context.say("Each day restores bit for bit, on its own, and only with the passphrase.");
+    context.say("What was saved");
+    for (title, value) in [
+        ("snapshots", format!("{}, of which each restores on its own", saved.snapshots)),
+        ("read", format!("{} of dumps and files", render::bytes(saved.bytes))),
+        (
+            "stored",
+            format!(
+                "{}; {days} compressed copies would take {}",
+                render::bytes(saved.bytes_stored),
+                render::bytes(saved.bytes_full_copies)
+            ),
+        ),
+        ("restores", format!("{} of {} brought back the same bytes", saved.restores_proven, saved.restores)),
+        ("damage", format!("{found} of 1 flipped bit was found")),
+    ] {
+        context.say(&format!("  {title:<10}{value}"));
     }
+    context.say("");
     let took = render::duration(report.duration_ms);
     match &report.folder {
         None => context.say(&format!("Done in {took}; all demo files were removed.")),
@@ -223,6 +270,7 @@ fn conclude(context: &Context, report: &DemoReport) {
             context.say("");
             context.say(&format!("  {} snapshots", opening(folder)));
             context.say(&format!("  {} restore shop~1 --output shop.dump", opening(folder)));
+            context.say(&format!("  {} restore uploads --to-dir restored", opening(folder)));
         }
     }
     for line in [
@@ -231,6 +279,7 @@ fn conclude(context: &Context, report: &DemoReport) {
         "",
         "  dumpvault --repo /srv/vault init",
         "  dumpvault --repo /srv/vault backup --pg-database app",
+        "  dumpvault --repo /srv/vault backup --series uploads --path /srv/app/uploads",
         "  dumpvault --repo /srv/vault restore app --to-database app_copy --create",
     ] {
         context.say(line);

@@ -2,7 +2,7 @@
 
 mod authors;
 
-use super::args::{InitArgs, KeyCommand, NewKeyArgs};
+use super::args::{InitArgs, KeyCommand, NewKeyArgs, PasswdArgs};
 use super::exit::Exit;
 use super::render;
 use super::report::CliError;
@@ -13,8 +13,8 @@ use crate::base::id::SlotId;
 use crate::base::secret::Passphrase;
 use crate::engine::app::{App, Opened, Reading, Vacancy};
 use crate::engine::keyring::{
-    PASSPHRASE_MIN, check_passphrase, fresh_key_file, key_file_or_fresh, plan_remove, run_export, run_import,
-    run_passwd, run_remove, slots,
+    PASSPHRASE_MIN, check_passphrase, check_remove, fresh_key_file, key_file_or_fresh, plan_remove,
+    run_export, run_import, run_passwd, run_remove, slot_in_use, slots,
 };
 use crate::engine::report::{Id, KeyList, KeySlot, NewRepository, NewRepositoryPlan, Slot};
 use crate::vault::Repository;
@@ -120,10 +120,10 @@ pub(super) fn run(context: &Context, command: &KeyCommand) -> Result<Exit, CliEr
         KeyCommand::Revoke { key, since, rotate } => {
             authors::rotate(context, Some(key.clone()), *since, rotate)
         }
-        KeyCommand::Remove { id, force } => remove(context, id, *force),
+        KeyCommand::Remove { id, force, dry_run } => remove(context, id, *force, *dry_run),
         KeyCommand::Passwd(args) => passwd(context, args),
         KeyCommand::Export { file } => export(context, file),
-        KeyCommand::Import { file } => import(context, file),
+        KeyCommand::Import { file, dry_run } => import(context, file, *dry_run),
     }
 }
 
@@ -238,9 +238,19 @@ fn opened(context: &Context) -> Result<(Repository, Credential), CliError> {
 
 fn told(context: &Context, line: &str, id: &SlotId) -> Result<Exit, CliError> {
     if context.json {
-        context.report(KeySlot { id: Id::of(id) });
+        context.report(KeySlot { dry_run: false, id: Id::of(id) });
     } else {
         context.say(line);
+    }
+    Ok(Exit::Good)
+}
+
+/// Says what would become of a slot.
+fn foretold(context: &Context, line: &str, id: &SlotId) -> Result<Exit, CliError> {
+    if context.json {
+        context.report(KeySlot { dry_run: true, id: Id::of(id) });
+    } else {
+        context.output(line);
     }
     Ok(Exit::Good)
 }
@@ -274,9 +284,13 @@ fn list(context: &Context) -> Result<Exit, CliError> {
     Ok(exit)
 }
 
-fn remove(context: &Context, prefix: &str, force: bool) -> Result<Exit, CliError> {
+fn remove(context: &Context, prefix: &str, force: bool, dry_run: bool) -> Result<Exit, CliError> {
     let (repo, credential) = opened(context)?;
     let plan = plan_remove(prefix, force, &repo, &credential)?;
+    if dry_run {
+        check_remove(&plan, &repo, &credential)?;
+        return foretold(context, &format!("would remove key slot {}", plan.slot.short()), &plan.slot);
+    }
     run_remove(&plan, &repo, &credential)?;
     let line = format!(
         "removed key slot {}; whoever copied it keeps access until `dumpvault key revoke`",
@@ -285,9 +299,13 @@ fn remove(context: &Context, prefix: &str, force: bool) -> Result<Exit, CliError
     told(context, &line, &plan.slot)
 }
 
-fn passwd(context: &Context, args: &NewKeyArgs) -> Result<Exit, CliError> {
+fn passwd(context: &Context, args: &PasswdArgs) -> Result<Exit, CliError> {
     let (repo, old) = opened(context)?;
-    let new = new_credential(context, args)?;
+    if args.dry_run {
+        let id = slot_in_use(&old, &repo)?;
+        return foretold(context, &format!("would replace key slot {}", id.short()), &id);
+    }
+    let new = new_credential(context, &args.new)?;
     let id = run_passwd(&old, &new, &repo, &context.run())?;
     let line = format!(
         "changed; the slot is now {}. Whoever copied the old slot and knows its passphrase keeps access: only a new key and `dumpvault key revoke` of this one end that",
@@ -307,8 +325,11 @@ fn export(context: &Context, file: &Path) -> Result<Exit, CliError> {
     told(context, &line, &id)
 }
 
-fn import(context: &Context, file: &Path) -> Result<Exit, CliError> {
+fn import(context: &Context, file: &Path, dry_run: bool) -> Result<Exit, CliError> {
     let storage = context.app.storage()?;
-    let id = run_import(file, storage.as_ref())?;
+    let id = run_import(file, dry_run, storage.as_ref())?;
+    if dry_run {
+        return foretold(context, &format!("would put back key slot {}", id.short()), &id);
+    }
     told(context, &format!("put back key {}", id.short()), &id)
 }

@@ -1,8 +1,7 @@
 //! Manual pages: one of section 1 for each command, one of section 5 for the configuration file.
 
-use super::args::Cli;
+use super::args::shown;
 use crate::base::setting::Section;
-use clap::CommandFactory;
 use clap_mangen::Man;
 use std::io::{self, Write};
 use std::path::Path;
@@ -25,10 +24,7 @@ pub(super) fn write(directory: &Path, sections: &[&Section]) -> io::Result<usize
 /// The pages of all commands, by name.
 fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut pages = Vec::new();
-    let mut root = Cli::command();
-    // Options of all commands are known to each from then on.
-    root.build();
-    let mut left = vec![("dumpvault".to_owned(), root)];
+    let mut left = vec![("dumpvault".to_owned(), shown())];
     while let Some((name, command)) = left.pop() {
         for one in visible(&command) {
             left.push((format!("{name}-{}", one.get_name()), own(one.clone())));

@@ -140,9 +140,19 @@ fn no_user(name: &str) -> CliError {
     CliError::usage_hint(format!("there is no user `{name}`"), "`dumpvault user list` lists them")
 }
 
+/// Says what would be changed.
+fn would_change(context: &Context, name: &str, line: &str) -> Exit {
+    if context.json {
+        context.report(UserChanged { dry_run: true, name: name.to_owned() });
+    } else {
+        context.output(line);
+    }
+    Exit::Good
+}
+
 fn changed(context: &Context, name: &str, line: &str) -> Exit {
     if context.json {
-        context.report(UserChanged { name: name.to_owned() });
+        context.report(UserChanged { dry_run: false, name: name.to_owned() });
     } else {
         context.say(line);
     }
@@ -172,7 +182,17 @@ pub(super) fn user(context: &Context, args: &UserArgs) -> Result<Exit, CliError>
             Ok(changed(context, name, &format!("{name}: added, role {}", role.word())))
         }
         UserCommand::List => list_users(context, now),
-        UserCommand::Remove { name } => {
+        UserCommand::Remove { name, dry_run: true } => {
+            let access = access(context)?;
+            if access.user(name)?.is_none() {
+                return Err(no_user(name));
+            }
+            let sessions = access.sessions(Some(name), now)?.len();
+            let tokens = access.tokens()?.iter().filter(|token| token.creator == *name).count();
+            let (sessions, tokens) = (render::count(sessions, "session"), render::count(tokens, "token"));
+            Ok(would_change(context, name, &format!("would remove user `{name}`, {sessions} and {tokens}")))
+        }
+        UserCommand::Remove { name, dry_run: false } => {
             if !access(context)?.remove_user(name)? {
                 return Err(no_user(name));
             }
@@ -269,12 +289,19 @@ pub(super) fn token(context: &Context, args: &TokenArgs) -> Result<Exit, CliErro
             Ok(Exit::Good)
         }
         TokenCommand::List => list_tokens(context),
-        TokenCommand::Remove { id } => {
+        TokenCommand::Remove { id, dry_run } => {
+            let no_token = || {
+                let message = format!("there is no token `{id}`");
+                CliError::usage_hint(message, "`dumpvault token list` lists them")
+            };
+            if *dry_run {
+                let tokens = access(context)?.tokens()?;
+                let token = tokens.iter().find(|token| token.id == *id).ok_or_else(no_token)?;
+                let line = format!("would remove token {id}, for {} of user `{}`", token.name, token.creator);
+                return Ok(would_change(context, id, &line));
+            }
             if !access(context)?.remove_token(id)? {
-                return Err(CliError::usage_hint(
-                    format!("there is no token `{id}`"),
-                    "`dumpvault token list` lists them",
-                ));
+                return Err(no_token());
             }
             note(context, "token", id, "removed".to_owned())?;
             Ok(changed(context, id, &format!("{id}: removed")))

@@ -1,6 +1,6 @@
 //! Arguments that are not understood: what clap says, and for what other tools call otherwise, what it is called here.
 
-use super::args::Cli;
+use super::args::{Cli, asked_for};
 use super::clean;
 use super::exit::Exit;
 use clap::Error;
@@ -56,6 +56,9 @@ const COMMANDS_ELSEWHERE: [(&str, &str); 14] = [
 /// are.
 pub(super) fn refuse(error: Error) -> Exit {
     if !error.use_stderr() {
+        // The same once more, of the command line as it is shown.
+        let shown = asked_for().try_get_matches_from(std::env::args_os()).err();
+        let error = shown.filter(|shown| shown.kind() == error.kind()).unwrap_or(error);
         return match error.print() {
             Ok(()) => Exit::Good,
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Good,

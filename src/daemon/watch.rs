@@ -228,9 +228,9 @@ fn time_left(past: &[(i64, f64)], free: f64) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::base::schedule::Schedule;
+    use crate::base::series::SeenSeries;
     use crate::daemon::book::{Changes, Ending, OpenRun, RunChange, RunId, Store, Trigger};
     use crate::daemon::launch::id_of;
-    use crate::daemon::state::SeriesRow;
     use crate::settings::{CatchUp, Overlap, Retry, Work};
     use std::time::Duration;
 
@@ -361,13 +361,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut state = State::open(folder.path()).unwrap();
         let (now, day) = (1_800_000_000_000, DAY_MS);
-        let series = |host: &str, series: &str, good: Option<i64>| SeriesRow {
+        let series = |host: &str, series: &str, good: Option<i64>| SeenSeries {
             host: host.to_owned(),
             series: series.to_owned(),
             newest: Some(now),
             good,
             complete: 1,
-            ..SeriesRow::default()
+            ..SeenSeries::default()
         };
         let all = [
             series("db1", "app", Some(now - day)),

@@ -1,11 +1,13 @@
-//! The demonstration: three days of a changing database, backed up, restored, compared, checked, in a folder that is
-//! removed. A table is lost and comes back; a bit of the repository is flipped and found.
+//! The demonstration: three days of a changing system, a database and a folder of files, backed up, restored, compared,
+//! checked, in a folder that is removed. A table and a file are lost and come back; a bit of the repository is flipped
+//! and found.
 //!
 //! Everything goes the way that a user's data goes: [`backup`], [`choose`] and restore, [`check`]. What is told is what
 //! was measured.
 
 mod database;
 mod scratch;
+mod uploads;
 
 pub(crate) use scratch::{passphrase_file, repository};
 
@@ -21,6 +23,7 @@ use crate::base::clock::Clock;
 use crate::base::event::{Cancel, Event, Observer, Silent};
 use crate::base::id::SnapshotId;
 use crate::base::name::SnapshotName;
+use crate::base::run::Run;
 use crate::base::secret::Entropy;
 use crate::content::codec::Level;
 use crate::engine::scratch::Scratch;
@@ -40,10 +43,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
+use uploads::{Lived, Uploads};
 
 /// Days that are backed up.
 const DAYS: u16 = 3;
 const SERIES: &str = "shop";
+/// The series of the files.
+const UPLOADS: &str = "uploads";
 const HOST: &str = "demo";
 
 /// What is to be shown, and where.
@@ -91,6 +97,8 @@ pub(crate) struct World<'a> {
     pub observer: &'a dyn Observer,
     /// Asks to stop.
     pub cancel: &'a Cancel,
+    /// The same for what runs in threads of its own.
+    pub run: Run,
 }
 
 /// Something that was reached, in this order.
@@ -106,6 +114,8 @@ pub(crate) enum Milestone<'a> {
     Restored(&'a DemoRestore),
     /// A table was lost and came back.
     Returned(&'a DemoTable),
+    /// A file was lost and came back.
+    FileReturned(&'a DemoFile),
     /// The repository was checked.
     Checked(&'a DemoCheck),
     /// A bit of it was flipped, looked for, and put back.
@@ -139,6 +149,25 @@ pub struct DemoDay {
     /// Bytes that the day added to the repository.
     pub bytes_stored: u64,
     /// How long the backup took, from opening the repository to the commit.
+    pub duration_ms: u64,
+    /// The files of that day.
+    pub uploads: DemoUploads,
+}
+
+/// One day's backup of the files.
+#[derive(Debug, Clone)]
+pub struct DemoUploads {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// Files that were there.
+    pub files: u64,
+    /// Files that were added, changed or deleted since the day before.
+    pub files_touched: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Bytes that the day added to the repository.
+    pub bytes_stored: u64,
+    /// How long the backup took.
     pub duration_ms: u64,
 }
 
@@ -183,6 +212,19 @@ pub struct DemoTable {
     pub duration_ms: u64,
 }
 
+/// A file that was deleted and restored by itself.
+#[derive(Debug, Clone)]
+pub struct DemoFile {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Whether it is the same as before.
+    pub is_same: bool,
+    /// How long the restore took.
+    pub duration_ms: u64,
+}
+
 /// A bit that was flipped in a pack and put back.
 #[derive(Debug, Clone)]
 pub struct DemoFlip {
@@ -207,6 +249,8 @@ pub struct DemoReport {
     pub restore: DemoRestore,
     /// The table that was lost, where there was a server.
     pub table: Option<DemoTable>,
+    /// The file that was lost.
+    pub file: DemoFile,
     /// The check.
     pub check: DemoCheck,
     /// The bit that was flipped.
@@ -221,7 +265,24 @@ impl DemoReport {
     /// Whether every proof held.
     pub fn is_proven(&self) -> bool {
         let is_back = self.table.as_ref().is_none_or(|table| table.is_same);
-        self.restore.is_same && is_back && self.check.report.is_clean() && self.flip.is_found
+        let is_same = self.restore.is_same && self.file.is_same && is_back;
+        is_same && self.check.report.is_clean() && self.flip.is_found
+    }
+
+    /// What the three days come to: database and files.
+    pub fn saved(&self) -> DemoSaved {
+        let uploads = || self.days.iter().map(|day| &day.uploads);
+        let restores = [Some(self.restore.is_same), self.table.as_ref().map(|table| table.is_same)];
+        let restores = || restores.into_iter().flatten().chain([self.file.is_same]);
+        let full_copy = self.days.first().map_or(0, |day| day.bytes_stored + day.uploads.bytes_stored);
+        DemoSaved {
+            snapshots: 2 * self.days.len() as u64,
+            bytes: self.bytes() + uploads().map(|day| day.bytes).sum::<u64>(),
+            bytes_stored: self.bytes_stored() + uploads().map(|day| day.bytes_stored).sum::<u64>(),
+            bytes_full_copies: full_copy.saturating_mul(self.days.len() as u64),
+            restores: restores().count() as u64,
+            restores_proven: restores().filter(|is_same| *is_same).count() as u64,
+        }
     }
 
     /// Bytes of all dumps.
@@ -238,6 +299,23 @@ impl DemoReport {
     pub fn bytes_full_copy(&self) -> u64 {
         self.days.first().map_or(0, |day| day.bytes_stored)
     }
+}
+
+/// What was saved in all.
+#[derive(Debug, Clone, Copy)]
+pub struct DemoSaved {
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Bytes that were read, of dumps and files.
+    pub bytes: u64,
+    /// Bytes that they take.
+    pub bytes_stored: u64,
+    /// Bytes that a compressed copy a day would take: what the first day took, for each day.
+    pub bytes_full_copies: u64,
+    /// Restores that were tried.
+    pub restores: u64,
+    /// Those that brought back the same.
+    pub restores_proven: u64,
 }
 
 impl DemoPlan {
@@ -277,23 +355,30 @@ impl DemoPlan {
         let repo = init(scratch, world)?;
         let (database, described) = self.database(scratch, world)?;
         told(&Milestone::Database(&described));
+        let mut uploads = Uploads::create(scratch.path().join(UPLOADS))?;
         let mut days = Vec::new();
         for day in 0..DAYS {
             let rows_touched = match day {
                 0 => 0,
                 _ => database.live_a_day(day, described.rows, world)?,
             };
-            let done = DemoDay { rows_touched, ..self.back_up(&repo, &database, day, world)? };
+            let lived = uploads.live_a_day(day, self.bytes)?;
+            let files = self.back_up_files(&repo, (&uploads, lived), day, world)?;
+            let done = DemoDay { rows_touched, ..self.back_up(&repo, &database, files, day, world)? };
             told(&Milestone::Day(&done));
             days.push(done);
         }
-        let chosen = self.newest(&repo, world)?;
+        let chosen = self.newest(&repo, SERIES, world)?;
         let restore = self.restore(&chosen, &database, world)?;
         told(&Milestone::Restored(&restore));
         let table = database.lose_a_table(&chosen, world)?;
         if let Some(table) = &table {
             told(&Milestone::Returned(table));
         }
+        let restored = scratch.path().join("restored");
+        let file = uploads.lose_a_file(&self.newest(&repo, UPLOADS, world)?, &restored, world)?;
+        told(&Milestone::FileReturned(&file));
+        uploads.close(&restored)?;
         let check = self.check(&repo, world)?;
         told(&Milestone::Checked(&check));
         let flip = self.flip(&repo, scratch, world)?;
@@ -303,6 +388,7 @@ impl DemoPlan {
             days,
             restore,
             table,
+            file,
             check,
             flip,
             duration_ms: 0,
@@ -339,29 +425,14 @@ impl DemoPlan {
         &self,
         repo: &Repository,
         database: &Database,
+        uploads: DemoUploads,
         day: u16,
         world: &World<'_>,
     ) -> Result<DemoDay, OpError> {
         let begun = Instant::now();
-        // All of them long ago: what is younger than a day would be no import, and not build on those before.
-        let days_ago = SignedDuration::from_hours(24 * i64::from(DAYS + 1 - day));
         let kind = if matches!(database, Database::Private(_)) { "postgres" } else { "generated" };
-        let request = BackupRequest {
-            series: SERIES.to_owned(),
-            host: HOST.to_owned(),
-            // One a day, as the snapshots of a real database would be.
-            time: world.clock.now().checked_sub(days_ago).ok(),
-            tags: Vec::new(),
-            calendar: Calendar::default(),
-            level: Level::DEFAULT,
-            allow_empty: false,
-            workers: self.workers,
-            parent: ParentChoice::Newest,
-            read_amplification_max: READ_AMPLIFICATION_MAX,
-            suspect_below: SUSPECT_BELOW,
-            source: BTreeMap::from([("kind".to_owned(), kind.to_owned())]),
-            set: None,
-        };
+        let request =
+            self.request(SERIES, BTreeMap::from([("kind".to_owned(), kind.to_owned())]), day, world);
         let start = Box::new(|| database.dump(self.bytes, day, world));
         let stream = PlannedStream { name: SERIES.to_owned(), start };
         let stored = backup(repo, world.clock, request, vec![stream], world.observer, world.cancel)?;
@@ -373,13 +444,62 @@ impl DemoPlan {
             bytes,
             bytes_stored,
             duration_ms: elapsed_ms(begun),
+            uploads,
         })
     }
 
-    /// The last day's snapshot.
-    fn newest(&self, repo: &Repository, world: &World<'_>) -> Result<Chosen, OpError> {
+    fn back_up_files(
+        &self,
+        repo: &Repository,
+        (uploads, lived): (&Uploads, Lived),
+        day: u16,
+        world: &World<'_>,
+    ) -> Result<DemoUploads, OpError> {
+        let begun = Instant::now();
+        let (streams, described) = uploads.source(UPLOADS, world)?;
+        let request = self.request(UPLOADS, described, day, world);
+        let stored = backup(repo, world.clock, request, streams, world.observer, world.cancel)?;
+        Ok(DemoUploads {
+            snapshot: stored.committed.summary.id,
+            files: lived.files,
+            files_touched: lived.touched,
+            bytes: lived.bytes,
+            bytes_stored: sizes(&stored.committed.body).1,
+            duration_ms: elapsed_ms(begun),
+        })
+    }
+
+    fn request(
+        &self,
+        series: &str,
+        source: BTreeMap<String, String>,
+        day: u16,
+        world: &World<'_>,
+    ) -> BackupRequest {
+        // All of them long ago: what is younger than a day would be no import, and not build on those before.
+        let days_ago = SignedDuration::from_hours(24 * i64::from(DAYS + 1 - day));
+        BackupRequest {
+            series: series.to_owned(),
+            host: HOST.to_owned(),
+            // One a day, as the snapshots of a real database would be.
+            time: world.clock.now().checked_sub(days_ago).ok(),
+            tags: Vec::new(),
+            calendar: Calendar::default(),
+            level: Level::DEFAULT,
+            allow_empty: false,
+            workers: self.workers,
+            parent: ParentChoice::Newest,
+            read_amplification_max: READ_AMPLIFICATION_MAX,
+            suspect_below: SUSPECT_BELOW,
+            source,
+            set: None,
+        }
+    }
+
+    /// The last day's snapshot of a series.
+    fn newest(&self, repo: &Repository, series: &str, world: &World<'_>) -> Result<Chosen, OpError> {
         let from = Viewpoint { host: HOST.to_owned(), any_host: true };
-        let name = SnapshotName::parse(SERIES, &Calendar::default().zone)?;
+        let name = SnapshotName::parse(series, &Calendar::default().zone)?;
         let settings = ReadSettings::local(self.workers);
         choose(repo, &name, &from, OnRollback::Refuse, settings, world.observer)
     }

@@ -68,11 +68,24 @@ pub(crate) fn run_key_add(
     repo: &Repository,
     run: &Run,
 ) -> Result<SlotId, OpError> {
-    let KeyAddJob { is_append, name, hosts, series, share } = &plan.job;
-    let role = if *is_append { Role::Append } else { Role::Full };
-    let series = (!series.is_empty()).then(|| series.clone());
-    let new = NewKey { role, name, hosts: hosts.clone(), series, share: *share };
-    Ok(repo.key_ring().add(credential, &new, now_ms(run))?)
+    Ok(repo.key_ring().add(credential, &plan.new_key(), now_ms(run))?)
+}
+
+/// Whether [`run_key_add`] would add the key. Nothing is written.
+///
+/// # Errors
+/// Those of [`run_key_add`].
+pub(crate) fn check_key_add(plan: &KeyAddPlan, repo: &Repository) -> Result<(), OpError> {
+    Ok(repo.key_ring().check_add(&plan.new_key())?)
+}
+
+impl KeyAddPlan {
+    fn new_key(&self) -> NewKey<'_> {
+        let KeyAddJob { is_append, name, hosts, series, share } = &self.job;
+        let role = if *is_append { Role::Append } else { Role::Full };
+        let series = (!series.is_empty()).then(|| series.clone());
+        NewKey { role, name, hosts: hosts.clone(), series, share: *share }
+    }
 }
 
 /// What somebody asks to change of what a key may do.
@@ -118,13 +131,21 @@ impl GrantJob {
     }
 }
 
-/// Changes what a key may do.
+/// Changes what a key may do; or says what it would be allowed.
 ///
 /// # Errors
 /// When there is no such key, it is a full one, or the repository fails.
-pub(crate) fn run_grant(job: &GrantJob, repo: &Repository, run: &Run) -> Result<Statement, OpError> {
+pub(crate) fn run_grant(
+    job: &GrantJob,
+    dry_run: bool,
+    repo: &Repository,
+    run: &Run,
+) -> Result<Statement, OpError> {
     let ring = repo.key_ring();
     let author = ring.find(&job.key)?;
+    if dry_run {
+        return Ok(ring.foresee_grant(&author, now_ms(run), |statement| job.change(statement))?);
+    }
     Ok(ring.grant(&author, now_ms(run), |statement| job.change(statement))?)
 }
 
@@ -179,6 +200,18 @@ pub(crate) fn run_remove(
     Ok(repo.key_ring().remove(&plan.slot, credential, plan.force)?)
 }
 
+/// Whether [`run_remove`] would remove the slot. Nothing is deleted.
+///
+/// # Errors
+/// Those of [`run_remove`].
+pub(crate) fn check_remove(
+    plan: &RemovePlan,
+    repo: &Repository,
+    credential: &Credential,
+) -> Result<(), OpError> {
+    Ok(repo.key_ring().check_remove(&plan.slot, credential, plan.force)?)
+}
+
 /// Puts another credential in the place of the one that opened the repository.
 ///
 /// # Errors
@@ -190,6 +223,14 @@ pub(crate) fn run_passwd(
     run: &Run,
 ) -> Result<SlotId, OpError> {
     Ok(repo.key_ring().change_credential(old, new, now_ms(run))?)
+}
+
+/// The slot that [`run_passwd`] would replace.
+///
+/// # Errors
+/// When the credential opens no slot, or the repository fails.
+pub(crate) fn slot_in_use(credential: &Credential, repo: &Repository) -> Result<SlotId, OpError> {
+    Ok(repo.key_ring().current(credential)?.id)
 }
 
 /// Writes the slot that opened the repository, still sealed, to a file that is not there yet.
@@ -205,15 +246,16 @@ pub(crate) fn run_export(file: &Path, repo: &Repository, credential: &Credential
     Ok(id)
 }
 
-/// Puts an exported slot back. No key is needed for that.
+/// Puts an exported slot back, or says which one it is. No key is needed for that.
 ///
 /// # Errors
 /// When the file cannot be read or is no slot of this repository, or the storage fails.
-pub(crate) fn run_import(file: &Path, storage: &dyn Storage) -> Result<SlotId, OpError> {
+pub(crate) fn run_import(file: &Path, dry_run: bool, storage: &dyn Storage) -> Result<SlotId, OpError> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(file).and_then(|file| file.take(SLOT_BYTES_MAX).read_to_end(&mut bytes));
     read.map_err(|source| OpError::File { path: file.to_owned(), source })?;
-    Ok(KeyRing::import(storage, &bytes)?)
+    let outcome = if dry_run { KeyRing::check_import } else { KeyRing::import };
+    Ok(outcome(storage, &bytes)?)
 }
 
 fn now_ms(run: &Run) -> i64 {

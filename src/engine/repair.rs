@@ -11,7 +11,7 @@ use crate::vault::check::{CheckReport, CheckSettings, ReadData};
 use crate::vault::format::mark::MarkKind;
 use crate::vault::history::Stops;
 use crate::vault::repair::{IndexRepair, PacksRepair};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// What marking snapshots came to.
 #[derive(Debug)]
@@ -26,22 +26,32 @@ pub struct SnapshotsRepair {
     pub recovered: Vec<SnapshotId>,
     /// Snapshots that were committed and are not there: nothing speaks of them any more.
     pub given_up: Vec<SnapshotId>,
+    /// What the marks of `marked` say.
+    words: BTreeMap<SnapshotId, String>,
 }
 
-/// Makes the index anew from what the packs hold.
+/// Makes the index anew from what the packs hold, or says what it would name.
 ///
 /// # Errors
 /// When nothing can be said, or the index cannot be written.
-pub fn repair_index(repo: &Repository, run: &Run) -> Result<IndexRepair, OpError> {
-    Ok(repo.repairer().repair_index(now_ms(run), run.events.as_ref(), &run.cancel)?)
+pub fn repair_index(repo: &Repository, dry_run: bool, run: &Run) -> Result<IndexRepair, OpError> {
+    let (repairer, observer) = (repo.repairer(), run.events.as_ref());
+    Ok(match dry_run {
+        true => repairer.foresee_index(observer, &run.cancel)?,
+        false => repairer.repair_index(now_ms(run), observer, &run.cancel)?,
+    })
 }
 
-/// Copies what can be read of damaged packs into new ones.
+/// Copies what can be read of damaged packs into new ones, or says what it would copy.
 ///
 /// # Errors
 /// When nothing can be said, or a pack cannot be written.
-pub fn repair_packs(repo: &Repository, host: &str, run: &Run) -> Result<PacksRepair, OpError> {
-    Ok(repo.repairer().repair_packs(host, now_ms(run), run.events.as_ref(), &run.cancel)?)
+pub fn repair_packs(repo: &Repository, host: &str, dry_run: bool, run: &Run) -> Result<PacksRepair, OpError> {
+    let (repairer, observer) = (repo.repairer(), run.events.as_ref());
+    Ok(match dry_run {
+        true => repairer.foresee_packs(observer, &run.cancel)?,
+        false => repairer.repair_packs(host, now_ms(run), observer, &run.cancel)?,
+    })
 }
 
 /// Follows every snapshot and marks those of which something is lost. Their other bytes can be restored as before.
@@ -58,6 +68,45 @@ pub fn repair_snapshots(
 ) -> Result<SnapshotsRepair, OpError> {
     let now_ms = clock.now().as_millisecond();
     let given_up = repo.give_up_missing(now_ms)?;
+    let repair = looked_at(repo, now_ms, workers, given_up, observer, cancel)?;
+    for (id, words) in &repair.words {
+        repo.marks().mark_snapshot(id, MarkKind::Damaged, Some(Some(words.clone())), host, now_ms)?;
+    }
+    for id in &repair.recovered {
+        repo.marks().mark_snapshot(id, MarkKind::Damaged, None, host, now_ms)?;
+    }
+    Ok(repair)
+}
+
+/// What [`repair_snapshots`] would come to. Nothing is written.
+///
+/// # Errors
+/// When nothing can be said.
+pub fn foresee_snapshots(
+    repo: &Repository,
+    clock: &dyn Clock,
+    workers: usize,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<SnapshotsRepair, OpError> {
+    let (now_ms, missing) = (clock.now().as_millisecond(), repo.missing_snapshots()?);
+    let is_missing: HashSet<SnapshotId> = missing.iter().copied().collect();
+    let mut repair = looked_at(repo, now_ms, workers, missing, observer, cancel)?;
+    // The repair gives these up first, and nothing follows them any more then.
+    repair.marked.retain(|id| !is_missing.contains(id));
+    repair.still.retain(|id| !is_missing.contains(id));
+    repair.report.hits.retain(|hit| !is_missing.contains(&hit.id));
+    Ok(repair)
+}
+
+fn looked_at(
+    repo: &Repository,
+    now_ms: i64,
+    workers: usize,
+    given_up: Vec<SnapshotId>,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<SnapshotsRepair, OpError> {
     let mut report =
         repo.checker().check(CheckSettings::new(ReadData::Nothing, now_ms, workers), observer, cancel)?;
     super::check::name_tables(repo, &mut report.hits, observer)?;
@@ -68,23 +117,14 @@ pub fn repair_snapshots(
         let words = format!("{stream}{} bytes lost: {}", one.bytes_lost, one.what);
         hit.entry(one.id).or_default().push(words);
     }
-    let mut repair =
-        SnapshotsRepair { report, marked: Vec::new(), still: Vec::new(), recovered: Vec::new(), given_up };
-    for (id, words) in hit.iter() {
-        if known.contains_key(id) {
-            repair.still.push(*id);
-            continue;
-        }
-        let words: String = words.join("; ").chars().take(WORDS_MAX).collect();
-        repo.marks().mark_snapshot(id, MarkKind::Damaged, Some(Some(words)), host, now_ms)?;
-        repair.marked.push(*id);
-    }
-    for id in known.keys().filter(|id| !hit.contains_key(*id)) {
-        repo.marks().mark_snapshot(id, MarkKind::Damaged, None, host, now_ms)?;
-        repair.recovered.push(*id);
-    }
-    repair.recovered.sort();
-    Ok(repair)
+    let (still, marked): (Vec<SnapshotId>, Vec<SnapshotId>) =
+        hit.keys().copied().partition(|id| known.contains_key(id));
+    let mut recovered: Vec<SnapshotId> = known.keys().filter(|id| !hit.contains_key(*id)).copied().collect();
+    recovered.sort();
+    hit.retain(|id, _| !known.contains_key(id));
+    let limited = |words: Vec<String>| words.join("; ").chars().take(WORDS_MAX).collect();
+    let words = hit.into_iter().map(|(id, words)| (id, limited(words))).collect();
+    Ok(SnapshotsRepair { report, marked, still, recovered, given_up, words })
 }
 
 /// Gives up marks and snapshots that cannot be read, and that nothing depends on; or says which those are.

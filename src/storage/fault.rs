@@ -35,7 +35,7 @@ impl Fault for StorageError {
     fn next(&self) -> Option<Next> {
         Some(Next::new(match self.kind {
             ErrorKind::NoSpace => {
-                "free space or raise the quota: stored snapshots are intact, and the next run reuses what this one stored; on a full store, `dumpvault forget` works, and `dumpvault prune {full_store}` deletes what nothing needs"
+                "free space or raise the quota, or run `dumpvault forget` and `dumpvault prune {full_store}`, which work on a full storage; stored snapshots are intact"
             }
             ErrorKind::NoCredentials if self.object.starts_with("azure:") => {
                 "set AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, or `auth` in [azure]; -v shows where they were looked for"

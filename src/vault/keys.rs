@@ -120,20 +120,34 @@ impl KeyRing<'_> {
     /// When this key is not a full one, there are too many slots, or another key adds backups of the same host.
     pub fn add(&self, credential: &Credential, new: &NewKey<'_>, now_ms: i64) -> Result<SlotId, RepoError> {
         let repo = self.0;
-        if self.are_slots_full()? {
-            let reason = format!("there are {SLOTS_MAX} key slots already: remove one first");
-            return Err(RepoError::SlotRefused { reason });
-        }
-        let entropy = repo.entropy.as_ref();
-        let keys = repo.keys.for_new_author(new.role, entropy)?;
-        if new.role == Role::Append && !new.share {
-            self.refuse_shared_host(&new.hosts)?;
-        }
+        let keys = self.checked(new)?;
         let hosts = if new.role == Role::Full { vec![ANY_HOST.to_owned()] } else { new.hosts.clone() };
         let statement =
             Statement { series: new.series.clone(), ..Statement::of(&keys, new.name, hosts, now_ms)? };
         self.put_statement(&statement)?;
-        put_slot(repo.storage.as_ref(), repo.id, &keys, credential, new.name, now_ms, entropy)
+        put_slot(repo.storage.as_ref(), repo.id, &keys, credential, new.name, now_ms, repo.entropy.as_ref())
+    }
+
+    /// Whether [`KeyRing::add`] would add that key.
+    ///
+    /// # Errors
+    /// Those of [`KeyRing::add`].
+    pub fn check_add(&self, new: &NewKey<'_>) -> Result<(), RepoError> {
+        self.checked(new).map(drop)
+    }
+
+    /// The keys of a new author, once nothing speaks against it.
+    fn checked(&self, new: &NewKey<'_>) -> Result<KeyBundle, RepoError> {
+        let repo = self.0;
+        if self.are_slots_full()? {
+            let reason = format!("there are {SLOTS_MAX} key slots already: remove one first");
+            return Err(RepoError::SlotRefused { reason });
+        }
+        let keys = repo.keys.for_new_author(new.role, repo.entropy.as_ref())?;
+        if new.role == Role::Append && !new.share {
+            self.refuse_shared_host(&new.hosts)?;
+        }
+        Ok(keys)
     }
 
     /// Whether there are as many slots as an open tries. Those count whose label opens: whoever can put objects can put
@@ -165,13 +179,37 @@ impl KeyRing<'_> {
         now_ms: i64,
         change: impl FnOnce(&mut Statement),
     ) -> Result<Statement, RepoError> {
+        let (statement, sealed) = self.changed(author, now_ms, change)?;
+        self.put_sealed(&sealed)?;
+        Ok(statement)
+    }
+
+    /// What [`KeyRing::grant`] would say. Nothing is put.
+    ///
+    /// # Errors
+    /// Those of [`KeyRing::grant`].
+    pub fn foresee_grant(
+        &self,
+        author: &AuthorId,
+        now_ms: i64,
+        change: impl FnOnce(&mut Statement),
+    ) -> Result<Statement, RepoError> {
+        Ok(self.changed(author, now_ms, change)?.0)
+    }
+
+    fn changed(
+        &self,
+        author: &AuthorId,
+        now_ms: i64,
+        change: impl FnOnce(&mut Statement),
+    ) -> Result<(Statement, Vec<u8>), RepoError> {
         let old = self.0.authors.statement(author).ok_or(Foreign::UnknownAuthor(*author))?;
         let mut statement = old.clone();
         change(&mut statement);
         statement.number = old.number.saturating_add(1);
         statement.time_ms = now_ms;
-        self.put_statement(&statement)?;
-        Ok(statement)
+        let sealed = self.sealed(&statement)?;
+        Ok((statement, sealed))
     }
 
     /// The author that `name` stands for: its name, or digits of its id.
@@ -203,11 +241,19 @@ impl KeyRing<'_> {
         all.iter().map(|statement| format!("{} ({})", statement.name, statement.author.short())).collect()
     }
 
-    fn put_statement(&self, statement: &Statement) -> Result<(), RepoError> {
+    fn sealed(&self, statement: &Statement) -> Result<Vec<u8>, RepoError> {
         let repo = self.0;
-        let bytes = statement.seal(repo.id, &repo.keys, repo.entropy.as_ref())?;
-        let name: StatementId = repo.put_hashed(&bytes)?;
-        repo.memory.trust(&name.key(), &bytes);
+        Ok(statement.seal(repo.id, &repo.keys, repo.entropy.as_ref())?)
+    }
+
+    fn put_statement(&self, statement: &Statement) -> Result<(), RepoError> {
+        self.put_sealed(&self.sealed(statement)?)
+    }
+
+    fn put_sealed(&self, statement: &[u8]) -> Result<(), RepoError> {
+        let repo = self.0;
+        let name: StatementId = repo.put_hashed(statement)?;
+        repo.memory.trust(&name.key(), statement);
         Ok(())
     }
 
@@ -289,6 +335,15 @@ impl KeyRing<'_> {
     /// author. Unless `force` says so, when it is the only one that this credential opens, or no other is left of a
     /// full author.
     pub fn remove(&self, id: &SlotId, credential: &Credential, force: bool) -> Result<(), RepoError> {
+        self.check_remove(id, credential, force)?;
+        Ok(self.0.storage.delete(&id.key())?)
+    }
+
+    /// Whether [`KeyRing::remove`] would remove that slot.
+    ///
+    /// # Errors
+    /// Those of [`KeyRing::remove`].
+    pub fn check_remove(&self, id: &SlotId, credential: &Credential, force: bool) -> Result<(), RepoError> {
         if self.0.keys.role() != Role::Full {
             return Err(CryptoError::RoleTooWeak { needed: "removing a key" }.into());
         }
@@ -325,7 +380,17 @@ impl KeyRing<'_> {
                 return refuse("it is the one in use; use --force");
             }
         }
-        Ok(self.0.storage.delete(&id.key())?)
+        Ok(())
+    }
+
+    /// The slot that `credential` opens.
+    ///
+    /// # Errors
+    /// When no slot opens with it.
+    pub fn current(&self, credential: &Credential) -> Result<SlotInfo, RepoError> {
+        self.slots(credential)?.into_iter().find(|slot| slot.current).ok_or_else(|| RepoError::SlotRefused {
+            reason: "the present key opens no slot any more".to_owned(),
+        })
     }
 
     /// Replaces the slot that `old` opens by one that `new` opens: a new passphrase, the same keys.
@@ -338,11 +403,7 @@ impl KeyRing<'_> {
         new: &Credential,
         now_ms: i64,
     ) -> Result<SlotId, RepoError> {
-        let current = self.slots(old)?.into_iter().find(|slot| slot.current);
-        let Some(SlotInfo { id: old_id, label, .. }) = current else {
-            let reason = "the present key opens no slot any more".to_owned();
-            return Err(RepoError::SlotRefused { reason });
-        };
+        let SlotInfo { id: old_id, label, .. } = self.current(old)?;
         let text = label.map(|(label, _)| label.text).unwrap_or_default();
         let entropy = self.0.entropy.as_ref();
         let id = put_slot(self.0.storage.as_ref(), self.0.id, &self.0.keys, new, &text, now_ms, entropy)?;
@@ -370,11 +431,20 @@ impl KeyRing<'_> {
     /// # Errors
     /// When the bytes are no key slot of the repository in `storage`.
     pub fn import(storage: &dyn Storage, bytes: &[u8]) -> Result<SlotId, RepoError> {
+        let id = Self::check_import(storage, bytes)?;
+        storage.put(&id.key(), bytes)?;
+        Ok(id)
+    }
+
+    /// The id that an exported slot object would have, without putting it.
+    ///
+    /// # Errors
+    /// When the bytes are no key slot of the repository in `storage`.
+    pub fn check_import(storage: &dyn Storage, bytes: &[u8]) -> Result<SlotId, RepoError> {
         let repo = Repository::identify(storage)?;
         let id = SlotId::from_hash(*blake3::hash(bytes).as_bytes());
         Slot::decode(bytes, &repo.id)
             .map_err(|source| RepoError::Damaged { object: "the exported key".to_owned(), source })?;
-        storage.put(&id.key(), bytes)?;
         Ok(id)
     }
 }

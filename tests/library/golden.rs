@@ -13,10 +13,13 @@ use crate::support::small;
 use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::base::id::SnapshotId;
 use dumpvault::base::secret::OsEntropy;
+use dumpvault::content::codec::Level;
 use dumpvault::source::sample::{SampleConfig, SampleDump};
 use dumpvault::storage::local::LocalStorage;
+use dumpvault::vault::check::{CheckSettings, ReadData};
 use dumpvault::vault::crypto::{Credential, KeyFile};
 use dumpvault::vault::format::config::Config;
+use dumpvault::vault::gc::PruneSettings;
 use dumpvault::vault::reader::{Locator, ReadSettings};
 use dumpvault::vault::snapshot::{Proof, Stream, StreamFormat};
 use dumpvault::vault::writer::{Basis, CommitRequest, PipelineSettings};
@@ -32,7 +35,9 @@ use tempfile::TempDir;
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 const BY_PROGRAM: &str = "v1-program";
 const BY_HAND: &str = "v1-hand";
-const ALL: [&str; 2] = [BY_PROGRAM, BY_HAND];
+/// By the program of that version, as a person runs it.
+const RELEASES: [&str; 1] = ["v0.2.0"];
+const ALL: [&str; 3] = [BY_PROGRAM, BY_HAND, RELEASES[0]];
 /// What an opening reads of a repository that was made when version 1 was another format.
 const OLD: &str = "before-first-release";
 
@@ -142,6 +147,58 @@ fn expected_digests_are_those_of_contents_that_can_be_made_again() {
         let bytes = content(&expected.content);
         assert_eq!(bytes.len() as u64, expected.bytes, "{}", expected.content);
         assert_eq!(blake3::hash(&bytes).to_string(), expected.digest, "{}", expected.content);
+    }
+}
+
+#[test]
+fn this_version_has_a_golden_repository() {
+    let this = format!("v{}", env!("CARGO_PKG_VERSION"));
+    assert!(RELEASES.contains(&this.as_str()), "make the one of {this}: tests/fixtures/README.md");
+    let mut folders: BTreeSet<String> = std::fs::read_dir(FIXTURES)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with('v'))
+        .collect();
+    folders.retain(|name| !ALL.contains(&name.as_str()));
+    assert!(folders.is_empty(), "no test restores {folders:?}");
+}
+
+/// What an older program began goes on: a backup, a prune that copies and deletes, a check; by our reader and another.
+#[test]
+fn a_repository_of_every_release_goes_on_and_restores_old_and_new_alike() {
+    for fixture in RELEASES {
+        let golden = golden(fixture);
+        let repo = open(&golden.repository, &passphrase(), &golden.cache);
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let expected = expected(fixture);
+        let forgotten = streams(&repo).iter().find(|(_, series, _)| series == "shop").unwrap().0;
+        let new =
+            golden::backup(&repo, ("golden", "shop"), 400, Level::DEFAULT, &[("shop", "shop day 1")], &[]);
+        repo.forget(&[forgotten]).unwrap();
+        let settings = PruneSettings { grace: std::time::Duration::ZERO, ..PruneSettings::new(now_ms) };
+        repo.prune(&settings, &Silent, &Cancel::new()).unwrap();
+        repo.drop_catalog().unwrap();
+        let repo = open(&golden.repository, &passphrase(), &golden.cache);
+        let settings = CheckSettings::new(ReadData::All, now_ms, 1);
+        let report = repo.checker().check(settings, &Silent, &Cancel::new()).unwrap();
+        assert!(report.is_clean(), "{fixture}: {:?} {:?}", report.damage, report.hits);
+        let wanted: BTreeMap<(String, String), Vec<u8>> = expected
+            .iter()
+            .filter(|one| one.snapshot != forgotten.to_string())
+            .map(|one| ((one.snapshot.clone(), one.stream.clone()), content(&one.content)))
+            .chain([((new.to_string(), "shop".to_owned()), content("shop day 1"))])
+            .collect();
+        let found = streams(&repo);
+        assert_eq!(found.len(), wanted.len(), "{fixture}");
+        for (snapshot, _, stream) in found {
+            let content = &wanted[&(snapshot.to_string(), stream.name.clone())];
+            assert!(read(&repo, &stream, None) == *content, "{fixture}: {}", stream.name);
+            let arguments = [snapshot.to_string(), "--stream".to_owned(), stream.name.clone()];
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let unlock = Unlock::KeyFile(&golden.key_file);
+            let theirs = independent::stdout(independent::read(&golden.repository, &unlock, &arguments));
+            assert!(theirs == *content, "{fixture}: {}", stream.name);
+        }
     }
 }
 
@@ -413,6 +470,8 @@ fn content_name(fixture: &str, series: &str, counter: u64, stream: &str) -> Stri
         (BY_PROGRAM, "app", "app") if counter == 3 => "app day 2".into(),
         (BY_PROGRAM, "app", "app") => "app day 0".into(),
         (BY_PROGRAM, "cache", "x/ü") => "one byte".into(),
+        ("v0.2.0", "shop", _) => format!("shop day {}", counter - 1),
+        ("v0.2.0", "edge", _) => "mixed".into(),
         (BY_HAND, "edge", _) => "app day 2".into(),
         (BY_HAND, _, "app") => format!("app day {}", counter - 1),
         (BY_HAND, _, "deep") => "swapped 32".into(),
@@ -434,6 +493,7 @@ fn make_golden() {
         let repository = folder.join("repository");
         match fixture {
             BY_PROGRAM => golden::make_by_program(&repository, &folder, cache.path()),
+            _ if RELEASES.contains(&fixture) => golden::make_by_release(&repository, &folder, cache.path()),
             _ => golden::make_by_hand(&repository, &folder),
         }
         let repo = open(&repository, &passphrase(), cache.path());

@@ -319,6 +319,14 @@ fn given_help_then_every_command_has_it_with_an_example() {
         let help = vault.run([command, "--help"]).expect(exit::OK).text();
         assert!(help.contains(&format!("dumpvault {command} ")), "no example in {command} --help");
     }
+    assert!(all.contains("--s3-region") && all.contains("--password-file"), "{all}");
+    for words in [&["key", "list", "--help"][..], &["forget", "-h"], &["help", "schedule", "next"]] {
+        let help = vault.run(words).expect(exit::OK).text();
+        assert!(help.trim_end().ends_with("Global options: see `dumpvault --help`"), "{help}");
+        assert!(!help.contains("--s3-region") && !help.contains("--key-file"), "{help}");
+        // Its own or those of the command above.
+        assert_eq!(help.contains("Examples:"), words != ["forget", "-h"], "{help}");
+    }
     let backup = vault.run(["backup", "--help"]).expect(exit::OK).text();
     assert!(backup.contains("exit status"), "--stdin cannot see its producer's, and must say so");
     for shell in ["bash", "zsh", "fish"] {

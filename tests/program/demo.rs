@@ -118,6 +118,22 @@ fn assert_proven(report: &Value) {
     assert_eq!(report["restore"]["bytes"], days[2]["bytes"], "the last day was restored");
     assert_eq!(report["check"]["ok"], true);
     assert_eq!(report["flip"]["found"], true, "{report}");
+    for (at, day) in days.iter().enumerate() {
+        let uploads = &day["uploads"];
+        assert!(number(&uploads["files"]) > 20 && number(&uploads["bytes"]) > 200_000, "{report}");
+        assert_eq!(number(&uploads["files_touched"]) > 0, at > 0, "{report}");
+        if at > 0 {
+            let first = number(&days[0]["uploads"]["bytes_stored"]);
+            assert!(number(&uploads["bytes_stored"]) < first / 2, "unchanged files cost nothing: {report}");
+        }
+    }
+    assert_eq!(report["file"]["same"], true, "{report}");
+    let saved = |field: &str| number(&report["saved"][field]);
+    let of_uploads = |field: &str| days.iter().map(|day| number(&day["uploads"][field])).sum::<u64>();
+    assert_eq!((saved("snapshots"), saved("restores_proven")), (6, saved("restores")), "{report}");
+    assert_eq!(saved("restores"), if report["table"].is_null() { 2 } else { 3 }, "{report}");
+    assert_eq!(saved("bytes"), sum("bytes") + of_uploads("bytes"));
+    assert_eq!(saved("bytes_stored"), sum("bytes_stored") + of_uploads("bytes_stored"));
     assert_eq!(report["flip"]["pack"].as_str().unwrap().len(), 64);
     assert!(number(&report["flip"]["snapshots"]) > 0, "{report}");
     assert!(number(&report["check"]["bytes_read"]) >= number(&report["bytes_stored"]), "all data was read");
@@ -191,6 +207,11 @@ fn given_a_person_then_it_tells_what_was_measured_and_how_to_begin() {
         "byte for byte",
         "no damage",
         "bit of pack",
+        "uploads",
+        "was deleted. It came back",
+        "What was saved",
+        "2 of 2 brought back the same bytes",
+        "1 of 1 flipped bit was found",
         "all demo files were removed",
         " init\n",
     ] {
@@ -214,10 +235,11 @@ fn given_keep_then_the_repository_opens_with_the_passphrase_beside_it_and_the_se
     let scratch = temp.scratch().unwrap();
     assert_eq!(report["folder"].as_str().unwrap(), scratch.to_str().unwrap());
     assert!(!scratch.join("postgres").exists(), "only the repository stays");
+    assert!(!scratch.join("uploads").exists() && !scratch.join("restored").exists());
     let passphrase = scratch.join("passphrase");
     assert_eq!(passphrase.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let mut list = Command::new(env!("CARGO_BIN_EXE_dumpvault"));
-    list.args(["snapshots", "--json", "--repo"]).arg(scratch.join("repository"));
+    list.args(["snapshots", "--json", "--series", "shop", "--repo"]).arg(scratch.join("repository"));
     let listed = list.arg("--password-file").arg(passphrase).env("XDG_CACHE_HOME", temp.path()).output();
     let listed: Value = serde_json::from_slice(&listed.unwrap().stdout).unwrap();
     let listed = listed["snapshots"].as_array().unwrap();

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+use crate::support::pg::Server;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 /// All documents, with their names.
 fn documents() -> Vec<(String, String)> {
@@ -104,6 +107,106 @@ fn the_first_backup_of_the_install_page_works_as_it_stands_there() {
     assert!(output.status.success(), "{said}");
     let restored = std::fs::read(dir.path().join("restored/etc/hostname")).unwrap();
     assert_eq!(restored, std::fs::read("/etc/hostname").unwrap());
+}
+
+/// Commands of the README that its test does not run, by what they begin with, and why.
+const NOT_FOLLOWED: [(&str, &str); 1] = [("cargo install", "it builds the program, which this test has")];
+
+/// From a machine with nothing of dumpvault to a verified backup and the lines of cron, each of which is run once; then
+/// what follows there. Addresses stand as they are: `PGHOSTADDR` and `PGPORT` say where `db1` is.
+#[allow(clippy::print_stdout, reason = "the time is what the test is to show")]
+#[test]
+fn the_five_minutes_of_the_readme_work_as_they_stand_there() {
+    let (_, text) = documents().into_iter().find(|(name, _)| name == "README.md").unwrap();
+    let section = text.split("\n## Five minutes\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let blocks = |kind: &str| {
+        let begin = format!("```{kind}\n");
+        section.split(&begin).skip(1).filter_map(|rest| rest.split("```").next()).collect::<String>()
+    };
+    let server = Server::start();
+    let rules = server.psql("postgres", "SHOW hba_file");
+    let mut hba = std::fs::OpenOptions::new().append(true).open(rules.trim()).unwrap();
+    hba.write_all(b"host all all 127.0.0.1/32 trust\n").unwrap();
+    server.psql("postgres", "SELECT pg_reload_conf()");
+    server.create("app");
+    server.psql(
+        "app",
+        "CREATE TABLE orders AS SELECT i AS id, md5(i::text) AS what FROM generate_series(1, 5000) i",
+    );
+    // What the section says that a role needs.
+    blocks("sql").lines().for_each(|line| drop(server.psql("postgres", line)));
+
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().to_str().unwrap();
+    let bin = Path::new(env!("CARGO_BIN_EXE_dumpvault")).parent().unwrap();
+    let path = format!("{}:{}:/usr/bin:/bin", bin.display(), server.bin().display());
+    let shell = |script: &str| {
+        let script = script.replace("/srv/", &format!("{root}/srv/"));
+        let output = Command::new("sh")
+            .args(["-euc", &script])
+            .env_clear()
+            .current_dir(root)
+            .envs([("PATH", path.as_str()), ("HOME", root), ("XDG_CONFIG_HOME", root)])
+            .envs([("PGHOSTADDR", "127.0.0.1"), ("PGPORT", &server.port().to_string())])
+            .output()
+            .unwrap();
+        let [said, warned] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert!(output.status.success(), "{script}\n{said}{warned}");
+        said
+    };
+    std::fs::create_dir(dir.path().join("srv")).unwrap();
+    let commands: Vec<String> =
+        blocks("sh").lines().map(str::to_owned).filter(|line| !line.is_empty()).collect();
+    let is_followed = |line: &&String| {
+        !NOT_FOLLOWED.iter().any(|(begin, _)| line.starts_with(begin)) && !line.starts_with('#')
+    };
+    let started = Instant::now();
+    let (mut said, mut before) = (Vec::new(), String::new());
+    for line in commands.iter().filter(is_followed) {
+        // One shell follows all of it: what is exported holds from there on.
+        if line.starts_with("export ") {
+            before = format!("{before}{line}\n");
+            continue;
+        }
+        let line = &format!("{before}{line}");
+        if said.is_empty() {
+            // What it took is what a new user waits for.
+            said.push(shell(line));
+            println!("from nothing to a verified backup: {:.1} s", started.elapsed().as_secs_f64());
+            let cron = said[0].lines().filter(|line| line.contains("  root  "));
+            let jobs: Vec<&str> = cron.filter_map(|line| line.split("  root  ").nth(1)).collect();
+            assert_eq!(jobs.len(), 3, "{}", said[0]);
+            jobs.iter().for_each(|job| drop(shell(job)));
+            println!("and its schedule, run once: {:.1} s", started.elapsed().as_secs_f64());
+            server.psql("app", "DELETE FROM orders WHERE id > 4000");
+        } else {
+            said.push(shell(line));
+        }
+    }
+    println!("all of it: {:.1} s", started.elapsed().as_secs_f64());
+    assert!(said.len() > 8, "{commands:?}");
+    assert!(said[0].contains("Done in ") && said[0].contains("verified"), "{}", said[0]);
+    let rows = |database: &str| server.psql(database, "SELECT count(*) FROM orders").trim().to_owned();
+    // What was deleted is in the first backup.
+    assert_eq!(
+        (rows("app"), rows("app_before"), rows("app_orders")),
+        ("4000".into(), "5000".into(), "4000".into())
+    );
+    assert!(dir.path().join("app.dump").metadata().unwrap().len() > 100_000);
+}
+
+/// Whoever keeps the reader beside a repository has this one file.
+#[test]
+fn the_reader_in_python_names_the_packages_that_the_tests_give_it() {
+    let read =
+        |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let (reader, requirements) = (read("tests/independent_reader.py"), read("tests/requirements.txt"));
+    let header = reader.split("# /// script\n").nth(1).unwrap().split("# ///\n").next().unwrap();
+    let named: Vec<&str> =
+        header.lines().filter_map(|line| line.strip_prefix("#     \"")?.strip_suffix("\",")).collect();
+    let installed: Vec<&str> = requirements.split("\n\n").next().unwrap().lines().collect();
+    let installed: Vec<&str> = installed.into_iter().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(named, installed);
 }
 
 /// All string literals of the program, run together.
@@ -331,7 +434,9 @@ fn a_release_asks_for_known_weaknesses_before_it_builds_and_builds_with_what_is_
     let release = read(".ci/release");
     let at = |words: &str| release.find(words).unwrap_or_else(|| panic!("no `{words}` in .ci/release"));
     let build = at("cargo auditable build --locked");
-    assert!(at("\n.ci/deny bans licenses sources advisories\n") < build);
+    assert!(at("\n    .ci/deny bans licenses sources advisories\n") < build);
+    // Another folder gives the same program.
+    assert!(at("\n.ci/reproducible \"$files/dumpvault-$version-$host\"\n") > build);
     assert!(at("--remap-path-prefix=$PWD=") < build && at("cargo cyclonedx") > build);
     let toolchain: toml::Value = toml::from_str(&read("rust-toolchain.toml")).unwrap();
     let channel = toolchain["toolchain"]["channel"].as_str().unwrap();

@@ -11,6 +11,15 @@ fn rows(seed: u64, count: u32, changed: u32) -> Vec<u8> {
     text
 }
 
+/// A dump of one table in plain SQL.
+fn dump(rows: &[u8]) -> Vec<u8> {
+    let head = "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version 15.14\n\n\
+                CREATE TABLE public.orders (id integer, what text, customer integer);\n\n\
+                COPY public.orders (id, what, customer) FROM stdin;\n";
+    let end = "\\.\n\n\n--\n-- PostgreSQL database dump complete\n--\n\n";
+    [head.as_bytes(), rows, end.as_bytes()].concat()
+}
+
 /// Bytes that do not compress.
 fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut noise = vec![0; bytes];
@@ -30,6 +39,9 @@ pub fn content(name: &str) -> Vec<u8> {
         "app day 1" => rows(1, 900, 90),
         "app day 2" => rows(1, 905, 45),
         "cache" => rows(2, 400, 0),
+        "shop day 0" => dump(&rows(5, 1500, 0)),
+        "shop day 1" => dump(&rows(5, 1500, 90)),
+        "shop day 2" => dump(&rows(5, 1510, 45)),
         "mixed" => [rows(3, 200, 0), noise(3, 9_000), vec![b'\n'; 12_000], rows(3, 200, 7)].concat(),
         "swapped 0" => rows(4, 40, 0),
         _ => match name.strip_prefix("swapped ").and_then(|number| number.parse::<u32>().ok()) {

@@ -22,6 +22,7 @@ use dumpvault::vault::writer::{Basis, CommitRequest, PipelineSettings};
 use dumpvault::vault::{Repository, Surroundings};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,7 +36,7 @@ pub fn passphrase() -> Credential {
 }
 
 /// A backup by the program itself: each stream has the content of its own name.
-fn backup(
+pub fn backup(
     repo: &Repository,
     (host, series): (&str, &str),
     day: u64,
@@ -137,6 +138,42 @@ pub fn make_by_program(folder: &Path, keys: &Path, cache: &Path) {
     // The key file's slots are of the time before: whoever opens them follows the epochs.
     backup(&reopened(&key_file), app, 3, Level::DEFAULT, &[("app", "app day 2")], &[]);
     backup(&reopened(&append), (EDGE, "mixed"), 4, Level::DEFAULT, &mixed, &[]);
+}
+
+/// A repository by the program as a person runs it, with what it does unasked: rows by column, a day that rests on the
+/// day before, small packs shared, what a prune leaves behind.
+pub fn make_by_release(folder: &Path, keys: &Path, home: &Path) {
+    let run = |args: &[&str], key: Option<&Path>, stdin: &[u8]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dumpvault"));
+        command.args(args).env_clear().env("HOME", home).env("TZ", "UTC").current_dir(home);
+        command.env("DUMPVAULT_REPOSITORY", folder);
+        match key {
+            Some(key) => command.env("DUMPVAULT_KEY_FILE", key),
+            None => command.env("DUMPVAULT_PASSWORD", PASSPHRASE),
+        };
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), stdin).unwrap();
+        assert!(child.wait().unwrap().success(), "{args:?}");
+    };
+    let backup = |series: &str, host: &str, key: Option<&Path>, name: &str| {
+        let args = ["backup", "--stdin", "--series", series, "--host", host, "--allow-empty"];
+        run(&args, key, &content(name));
+    };
+    run(&["init", "--label", "the passphrase"], None, b"");
+    let (key, append) = (keys.join("key"), keys.join("append-key"));
+    run(&["key", "add", "--name", "the key file", "--new-key-file", key.to_str().unwrap()], None, b"");
+    let new = ["key", "add", "--append", "--name", "edge key", "--host", EDGE, "--new-key-file"];
+    run(&[&new[..], &[append.to_str().unwrap()]].concat(), None, b"");
+    backup("shop", "golden", None, "shop day 0");
+    backup("noise", "golden", None, "noise");
+    backup("shop", "golden", Some(&key), "shop day 1");
+    backup("cache", "golden", None, "cache");
+    backup("edge", EDGE, Some(&append), "mixed");
+    backup("empty", "golden", None, "empty");
+    backup("shop", "golden", None, "shop day 2");
+    run(&["forget", "--series", "golden/cache", "--all", "--yes", "--force"], None, b"");
+    run(&["prune", "--grace", "0"], None, b"");
+    backup("zeros", "golden", None, "zeros");
 }
 
 /// A mark of each kind that the program makes.

@@ -15,6 +15,13 @@ An append key adds backups of its hosts and cannot read any. Give each host its 
 a compromised host then cannot add backups for the others, and its key can be revoked.")]
     Add(KeyAddArgs),
     /// List keys and their slots.
+    #[command(after_long_help = "Examples:
+  dumpvault key list
+  dumpvault key list --json | jq -r '.authors[] | select(.revoked | not) | .name'
+
+A key is what somebody may do; a slot is the object that a passphrase or key file opens
+to use that key. `key grant` and `key revoke` take a key, `key remove` takes a slot. A
+star marks the slot in use.")]
     List,
     /// Change which hosts and series an append key may back up.
     #[command(after_long_help = "Examples:
@@ -58,9 +65,12 @@ With --since, objects that the key stored after that time no longer count.
         /// Also remove the slot in use, or the last one of a full key.
         #[arg(long)]
         force: bool,
+        /// Print which slot would be removed, and exit.
+        #[arg(long, short = 'n')]
+        dry_run: bool,
     },
     /// Replace the passphrase or key file in use.
-    Passwd(NewKeyArgs),
+    Passwd(PasswdArgs),
     /// Save the key slot in use, still encrypted, to a file.
     Export {
         /// New file to write.
@@ -70,6 +80,9 @@ With --since, objects that the key stored after that time no longer count.
     Import {
         /// File written by `key export`.
         file: PathBuf,
+        /// Print which slot would be restored, and exit.
+        #[arg(long, short = 'n')]
+        dry_run: bool,
     },
 }
 
@@ -84,7 +97,7 @@ pub(in crate::cli) struct KeyAddArgs {
     #[arg(long, conflicts_with = "role")]
     pub append: bool,
     /// Name to show in `key list`.
-    #[arg(long, visible_alias = "name", default_value = "")]
+    #[arg(long, visible_alias = "name", default_value = "", hide_default_value = true)]
     pub label: String,
     /// Host that an append key may back up; `*` for all [default: this host]; repeatable.
     #[arg(long = "host", value_name = "HOST")]
@@ -95,6 +108,18 @@ pub(in crate::cli) struct KeyAddArgs {
     /// Allow a host that another append key already covers.
     #[arg(long)]
     pub share: bool,
+    /// Print the key that would be added, and exit; no passphrase is asked for.
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PasswdArgs {
+    #[command(flatten)]
+    pub new: NewKeyArgs,
+    /// Print which slot would be replaced, and exit; no passphrase is asked for.
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +141,9 @@ pub(in crate::cli) struct GrantArgs {
     /// Rename the key.
     #[arg(long, value_name = "NAME")]
     pub rename: Option<String>,
+    /// Print what the key would be allowed, and exit.
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -130,7 +158,7 @@ pub(in crate::cli) struct RotateArgs {
     #[arg(long)]
     pub end_sessions: bool,
     /// Print which keys would be revoked and what it would cost, and exit.
-    #[arg(long, short = 'n', conflicts_with = "json")]
+    #[arg(long, short = 'n')]
     pub dry_run: bool,
 }
 

@@ -13,6 +13,15 @@ pub(super) const NAMES: &str = "Snapshot names:
   app:/PATH       file or directory of it: app:/srv/app/uploads
 A series is this host's, else that of the only host that has it.";
 
+const CAT: &str = "Examples:
+  dumpvault cat app > app.dump
+  dumpvault cat app@2026-11-01 | pg_restore -l
+  dumpvault cat uploads:/srv/app/logo.png > logo.png";
+
+const SHOW: &str = "Examples:
+  dumpvault show app
+  dumpvault show app~1 --json";
+
 /// How names of snapshots are understood.
 #[derive(Debug, Args, Clone, Copy, Default)]
 pub(in crate::cli) struct WhichArgs {
@@ -22,7 +31,7 @@ pub(in crate::cli) struct WhichArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_long_help = NAMES)]
+#[command(after_long_help = format!("{CAT}\n\n{NAMES}"))]
 pub(in crate::cli) struct CatArgs {
     /// Snapshot to read.
     pub snapshot: String,
@@ -79,9 +88,9 @@ pub(in crate::cli) struct FindArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_long_help = NAMES)]
+#[command(after_long_help = format!("{SHOW}\n\n{NAMES}"))]
 pub(in crate::cli) struct NameArgs {
-    /// Snapshot to search.
+    /// Snapshot to show.
     pub snapshot: String,
     #[command(flatten)]
     pub which: WhichArgs,
@@ -140,7 +149,8 @@ pub(in crate::cli) struct SnapshotsArgs {
   dumpvault status --max-age 26h        # exit code 1 if a series has no good snapshot that recent
   dumpvault status --max-age 26h --nagios
 
-A good snapshot is complete and not suspect. An append key is enough, so that another host can monitor.
+A good snapshot is complete and not suspect. An append key is enough, so that another host
+can monitor.
 Exit codes: 0 all recent enough; 1 one is too old, or a configured source has none; 2 unknown.
 With --nagios: 0 OK, 2 CRITICAL, 3 UNKNOWN.")]
 pub(in crate::cli) struct StatusArgs {

@@ -23,9 +23,10 @@ const RESTORE: &str = "Examples:
   dumpvault restore uploads --to-dir /srv/restored --path /srv/app/uploads/2026
   dumpvault restore media --to-bucket s3://media-restored --dry-run
 
-Only the selected data is read. A file appears only when it is complete. An existing database is restored in one
-transaction; a database created for the restore is dropped again if it fails. Its rows are counted. A receiving program
-is killed before its input ends if anything fails, so it cannot mistake a truncated stream for a complete one.";
+Only the selected data is read. A file appears only when it is complete. A database that
+exists is restored in one transaction; one that is created for the restore is dropped again
+if it fails. Then rows are counted. If anything fails, a receiving program is killed before
+its input ends, so it cannot mistake a truncated stream for a complete one.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{RESTORE}\n\n{NAMES}"))]
@@ -254,7 +255,7 @@ pub(in crate::cli) struct SwapArgs {
   dumpvault verify app --server postgres://postgres@test1/postgres
   dumpvault verify app@2026-11-01 --jobs 4 --json
   dumpvault verify app --run 'psql $DUMPVAULT_SCRATCH_URL -f smoke.sql'
-  dumpvault verify --set shop                       # each source of the newest run, and the files that its rows name
+  dumpvault verify --set shop                       # each source of the newest run, and its files
 
 Restores every stream into a new scratch database without owners and grants, compares
 the row count of each table with the dump, checks foreign keys and indexes, and drops

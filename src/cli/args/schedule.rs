@@ -8,9 +8,11 @@ use std::path::PathBuf;
   dumpvault schedule init >> dumpvault.toml    # a standard schedule to edit
   dumpvault schedule daemon                    # under systemd, or in a container
   dumpvault schedule list
+  dumpvault schedule next --count 5
   dumpvault schedule explain '30 2 * * *' --time-zone Europe/Berlin
   dumpvault schedule trigger nightly
   dumpvault schedule pause nightly --for 3d
+  dumpvault schedule resume nightly
 
   [job.nightly]
   sources = [\"app\"]
@@ -72,6 +74,7 @@ pub(in crate::cli) enum ScheduleCommand {
   dumpvault history list
   dumpvault history show 01KB2M
   dumpvault history export > history.csv
+  dumpvault history rebuild             # after the state directory was lost
 
 Each `backup` and `run` is recorded, also from cron and when it fails. The history is
 kept in the state directory; no backup depends on it.")]
@@ -134,8 +137,9 @@ pub(in crate::cli) enum AuditCommand {
   from = \"backup@example.org\"
   to = [\"ops@example.org\"]
 
-`dumpvault schedule daemon` tells what goes wrong: once, then as a reminder, then that
-it is good again. docs/service.md lists the topics.")]
+`dumpvault schedule daemon` and `dumpvault serve` send a message when something goes
+wrong, remind once it has lasted, and send another when it is good again.
+docs/service.md lists the topics.")]
 pub(in crate::cli) struct AlertArgs {
     #[command(subcommand)]
     pub command: AlertCommand,
@@ -143,17 +147,17 @@ pub(in crate::cli) struct AlertArgs {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum AlertCommand {
-    /// List what is wrong, and what became of messages.
+    /// List what is wrong, and whether messages were delivered.
     List,
     /// Send a message for a test.
     Test {
         /// The alert of the configuration.
         channel: String,
         /// Print the message, and exit.
-        #[arg(long, short = 'n', conflicts_with = "json")]
+        #[arg(long, short = 'n')]
         dry_run: bool,
     },
-    /// Acknowledge what is wrong: no reminders until it is good again.
+    /// Acknowledge what is wrong, so that no reminders are sent until it is good again.
     Ack {
         /// What it is about: a job, or as `alert list` has it.
         subject: String,

@@ -30,7 +30,8 @@ pub(in crate::cli) enum RoleName {
   dumpvault user add mara --role admin
   printf '%s\\n' \"$password\" | dumpvault user add deploy --role operator --stdin
   dumpvault user passwd mara            # ends all sessions
-  dumpvault user list")]
+  dumpvault user list
+  dumpvault user remove deploy --dry-run")]
 pub(in crate::cli) struct UserArgs {
     #[command(subcommand)]
     pub command: UserCommand,
@@ -55,6 +56,9 @@ pub(in crate::cli) enum UserCommand {
     Remove {
         /// Name.
         name: String,
+        /// Print what would be removed, and exit.
+        #[arg(long, short = 'n')]
+        dry_run: bool,
     },
     /// Change a password; ends all sessions of the user.
     Passwd {
@@ -102,5 +106,8 @@ pub(in crate::cli) enum TokenCommand {
     Remove {
         /// Its id.
         id: String,
+        /// Print which token would be removed, and exit.
+        #[arg(long, short = 'n')]
+        dry_run: bool,
     },
 }

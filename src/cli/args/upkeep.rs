@@ -40,10 +40,12 @@ pub(in crate::cli) struct CheckArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   dumpvault check --read-data           # find and mark what is damaged
+  dumpvault repair packs --dry-run      # what is lost, and what could be saved
   dumpvault repair packs                # save what is still readable
   dumpvault backup app                  # stores damaged data again
   dumpvault repair snapshots            # mark incomplete snapshots
   dumpvault repair index                # after index objects were lost
+  dumpvault repair times --dry-run      # after the repository was moved
 
 Deletes nothing, can be repeated, and runs beside backups. A prune removes damaged packs
 once nothing needs them. Exit code 4 while data is still lost.")]
@@ -55,14 +57,32 @@ pub(in crate::cli) struct RepairArgs {
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum RepairCommand {
     /// Rebuild the index from the packs.
-    Index,
+    Index {
+        /// Read every pack's table, print what the new index would name, and exit.
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+    },
     /// Copy readable data out of damaged packs; clear the mark of intact ones.
-    Packs,
+    Packs {
+        /// Print which packs would be cleared or set aside, and what would be copied, and exit.
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+    },
     /// Mark incomplete snapshots suspect; clear the mark of complete ones.
-    Snapshots,
-    /// Give up marks and snapshots that cannot be read, so that prune can continue.
+    Snapshots {
+        /// Print which snapshots would be marked or cleared, and exit.
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+    },
+    /// Record unreadable marks and snapshots as lost, so that prune can continue.
+    #[command(after_long_help = "Examples:
+  dumpvault repair marks --dry-run
+  dumpvault repair marks
+
+Records only what nothing else depends on: marks, prune plans, and snapshots that were
+never completed. Deletes nothing.")]
     Marks {
-        /// Print what would be given up, and exit.
+        /// Print what would be recorded as lost, and exit.
         #[arg(long, short = 'n')]
         dry_run: bool,
     },
@@ -162,7 +182,7 @@ pub(in crate::cli) struct RuleArgs {
     /// Keep the first snapshot of each of the last N years that have one; --keep last keeps the last.
     #[arg(long, value_name = "N", conflicts_with = "snapshots")]
     pub keep_yearly: Option<u32>,
-    /// Snapshot of an hour, day, week, month or year to keep [default: first].
+    /// Which snapshot of an hour, day, week, month or year to keep [default: first].
     #[arg(long, value_name = "WHICH", value_parser = ["first", "last"], conflicts_with = "snapshots")]
     pub keep: Option<String>,
     /// Keep snapshots at most this much older than the newest: 36h, 30d, 2w, 6mo, 1y.

@@ -6,10 +6,10 @@ use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::cli::{Context, prompt, render};
 use crate::engine::keyring::{
-    ContentPrice, GrantJob, KeyAddJob, RotateJob, RotatePlan, plan_key_add, plan_rotate, run_grant,
-    run_key_add, run_rotate,
+    ContentPrice, GrantJob, KeyAddJob, RotateJob, RotatePlan, check_key_add, plan_key_add, plan_rotate,
+    run_grant, run_key_add, run_rotate,
 };
-use crate::engine::report::{Author, KeyGrant, KeyRotation, KeyRotationPlan};
+use crate::engine::report::{Author, KeyGrant, KeyRotation, KeyRotationPlan, NewKeyPlan};
 
 pub(super) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, CliError> {
     let (repo, _) = opened(context)?;
@@ -21,13 +21,22 @@ pub(super) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, CliError
         share: args.share,
     };
     let plan = plan_key_add(job, &context.app)?;
-    let credential = new_credential(context, &args.new)?;
-    let id = run_key_add(&plan, &credential, &repo, &context.run())?;
     let KeyAddJob { is_append, hosts, .. } = &plan.job;
     let (role, may) = match is_append {
         false => ("full", String::new()),
         true => ("append", format!("; it may add backups of host {}", hosts.join(", "))),
     };
+    if args.dry_run {
+        check_key_add(&plan, &repo)?;
+        if context.json {
+            context.report(NewKeyPlan::new(&plan));
+        } else {
+            context.output(&format!("would add {role} key `{}`{may}", plan.job.name));
+        }
+        return Ok(Exit::Good);
+    }
+    let credential = new_credential(context, &args.new)?;
+    let id = run_key_add(&plan, &credential, &repo, &context.run())?;
     told(context, &format!("added {role} key, slot {}{may}", id.short()), &id)
 }
 
@@ -41,9 +50,12 @@ pub(super) fn grant(context: &Context, args: &GrantArgs) -> Result<Exit, CliErro
         only: args.only,
         rename: args.rename.clone(),
     };
-    let author = Author::new(&repo, &run_grant(&job, &repo, &context.run())?);
+    let statement = run_grant(&job, args.dry_run, &repo, &context.run())?;
+    let author = Author::new(&repo, &statement);
     if context.json {
-        context.report(KeyGrant { author });
+        context.report(KeyGrant { dry_run: args.dry_run, author });
+    } else if args.dry_run {
+        context.output(&format!("key `{}` would be allowed to {}", statement.name, may(&author)));
     } else {
         let name = if author.name.is_empty() { author.author.short() } else { &author.name };
         context.say(&format!("key `{name}` may now {}", may(&author)));

@@ -61,6 +61,8 @@ pub struct AlertChannel {
 /// A message for a test was taken.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct AlertTested {
+    /// The message was not sent, only made.
+    pub dry_run: bool,
     /// The channel.
     pub channel: String,
 }

@@ -214,11 +214,13 @@ impl Report for LockExtension {}
 /// The index was made anew.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RepairedIndex {
+    /// Nothing was changed, only looked: the numbers are those that a repair would come to.
+    pub dry_run: bool,
     /// Everything that the packs hold is named again.
     pub ok: bool,
     /// Packs that the index names now.
     pub packs: u64,
-    /// Index objects before; they are gone.
+    /// Index objects before, which the new ones replace.
     pub indexes_before: u64,
     /// Index objects now.
     pub indexes_written: u64,
@@ -232,9 +234,11 @@ pub struct RepairedIndex {
 
 impl Report for RepairedIndex {}
 
-impl From<&IndexRepair> for RepairedIndex {
-    fn from(repair: &IndexRepair) -> Self {
+impl RepairedIndex {
+    /// What a repair came to, or would.
+    pub fn new(repair: &IndexRepair, dry_run: bool) -> Self {
         Self {
+            dry_run,
             ok: repair.unexplained.is_empty() && repair.missing.is_empty(),
             packs: repair.packs,
             indexes_before: repair.indexes_before,
@@ -249,6 +253,8 @@ impl From<&IndexRepair> for RepairedIndex {
 /// Damaged packs were brought to safety.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RepairedPacks {
+    /// Nothing was changed, only looked: the lists are those that a repair would come to.
+    pub dry_run: bool,
     /// Nothing is lost for good.
     pub ok: bool,
     /// Packs that were marked as damaged and are whole: they are marked no more.
@@ -261,7 +267,7 @@ pub struct RepairedPacks {
     pub unexplained: Vec<DamagedObject>,
     /// Chunks and recipe nodes that were copied.
     pub chunks_salvaged: u64,
-    /// Packs written with them.
+    /// Packs written with them; 0 with `dry_run`.
     pub packs_written: u64,
     /// Bytes of those packs.
     pub bytes_written: u64,
@@ -269,9 +275,11 @@ pub struct RepairedPacks {
 
 impl Report for RepairedPacks {}
 
-impl From<&PacksRepair> for RepairedPacks {
-    fn from(repair: &PacksRepair) -> Self {
+impl RepairedPacks {
+    /// What a repair came to, or would.
+    pub fn new(repair: &PacksRepair, dry_run: bool) -> Self {
         Self {
+            dry_run,
             ok: repair.is_whole(),
             recovered: Id::all(&repair.recovered),
             set_aside: all(&repair.set_aside),
@@ -314,6 +322,8 @@ impl From<&SetAside> for DamagedPack {
 /// Snapshots were marked by whether they are whole.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RepairedSnapshots {
+    /// Nothing was changed, only looked: the lists are those that a repair would come to.
+    pub dry_run: bool,
     /// All snapshots are whole.
     pub ok: bool,
     /// Snapshots that are marked since now.
@@ -330,9 +340,11 @@ pub struct RepairedSnapshots {
 
 impl Report for RepairedSnapshots {}
 
-impl From<&SnapshotsRepair> for RepairedSnapshots {
-    fn from(repair: &SnapshotsRepair) -> Self {
+impl RepairedSnapshots {
+    /// What a repair came to, or would.
+    pub fn new(repair: &SnapshotsRepair, dry_run: bool) -> Self {
         Self {
+            dry_run,
             ok: repair.marked.is_empty() && repair.still.is_empty() && repair.given_up.is_empty(),
             marked: Id::all(&repair.marked),
             still: Id::all(&repair.still),

@@ -1,7 +1,7 @@
 //! What the demonstration proved.
 
 use super::{Id, Report};
-use crate::engine::demo::{DemoDatabase, DemoDay, DemoReport, WhyGenerated};
+use crate::engine::demo::{DemoDatabase, DemoDay, DemoReport, DemoSaved, DemoUploads, WhyGenerated};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -24,10 +24,14 @@ pub struct Demo {
     pub restore: RestoredDay,
     /// A table that was dropped and restored by itself; null where there was no server.
     pub table: Option<ReturnedTable>,
+    /// A file that was deleted and restored by itself.
+    pub file: ReturnedFile,
     /// The check of all data.
     pub check: Checked,
     /// A bit of a pack that was flipped and put back.
     pub flip: FlippedBit,
+    /// What the days come to, database and files.
+    pub saved: Saved,
     /// How long everything took.
     pub duration_ms: u64,
     /// The folder, if it was to be kept.
@@ -100,6 +104,58 @@ pub struct Day {
     pub duration_ms: u64,
     /// How fast the dump was stored.
     pub bytes_per_second: u64,
+    /// The files beside the database.
+    pub uploads: Uploads,
+}
+
+/// One day's backup of the files.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "DemoUploads")]
+pub struct Uploads {
+    /// The snapshot.
+    pub snapshot: Id,
+    /// Files that were there.
+    pub files: u64,
+    /// Files that were added, changed or deleted since the day before.
+    pub files_touched: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Bytes that the day added to the repository.
+    pub bytes_stored: u64,
+    /// How long the backup took.
+    pub duration_ms: u64,
+}
+
+/// A file that was deleted and restored by itself.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "DemoFile")]
+pub struct ReturnedFile {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// It is the same as before.
+    pub same: bool,
+    /// How long the restore took.
+    pub duration_ms: u64,
+}
+
+/// What was saved in all, database and files.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "DemoSaved")]
+pub struct Saved {
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Bytes that they take in the repository.
+    pub bytes_stored: u64,
+    /// Bytes that a compressed copy a day would take: what the first day took, for each day.
+    pub bytes_full_copies: u64,
+    /// Restores that were tried.
+    pub restores: u64,
+    /// Those that brought back the same.
+    pub restores_proven: u64,
 }
 
 /// The last day's restore.
@@ -207,6 +263,13 @@ impl From<&DemoReport> for Demo {
                 same: table.is_same,
                 duration_ms: table.duration_ms,
             }),
+            file: ReturnedFile {
+                name: report.file.name.clone(),
+                bytes: report.file.bytes,
+                same: report.file.is_same,
+                duration_ms: report.file.duration_ms,
+            },
+            saved: report.saved().into(),
             flip: FlippedBit {
                 pack: report.flip.pack.clone(),
                 found: report.flip.is_found,
@@ -246,6 +309,23 @@ impl Day {
             bytes_full_copy,
             duration_ms: day.duration_ms,
             bytes_per_second: day.bytes.saturating_mul(1000) / day.duration_ms.max(1),
+            uploads: (&day.uploads).into(),
         }
+    }
+}
+
+impl From<&DemoUploads> for Uploads {
+    fn from(uploads: &DemoUploads) -> Self {
+        let DemoUploads { files, files_touched, bytes, bytes_stored, duration_ms, .. } = *uploads;
+        let snapshot = Id::of(uploads.snapshot);
+        Self { snapshot, files, files_touched, bytes, bytes_stored, duration_ms }
+    }
+}
+
+impl From<DemoSaved> for Saved {
+    fn from(saved: DemoSaved) -> Self {
+        let DemoSaved { snapshots, bytes, bytes_stored, bytes_full_copies, restores, restores_proven } =
+            saved;
+        Self { snapshots, bytes, bytes_stored, bytes_full_copies, restores, restores_proven }
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{Id, Report, Time};
 use crate::base::id::AuthorId;
-use crate::engine::keyring::RotatePlan;
-use crate::vault::format::author::Statement;
+use crate::engine::keyring::{KeyAddJob, KeyAddPlan, RotatePlan};
+use crate::vault::crypto::Role;
+use crate::vault::format::author::{ANY_HOST, Statement};
 use crate::vault::format::slot::SlotKind;
 use crate::vault::rotation::RotateReport;
 use crate::vault::{self, SlotInfo};
@@ -50,11 +51,45 @@ impl From<&vault::Repository> for NewRepository {
 /// A key slot that was added, removed, replaced, exported or imported.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct KeySlot {
+    /// Nothing was changed, only looked: the slot is the one that would be removed, replaced or imported.
+    pub dry_run: bool,
     /// The slot's id.
     pub id: Id,
 }
 
 impl Report for KeySlot {}
+
+/// What `key add --dry-run` would add.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct NewKeyPlan {
+    /// Always true: nothing was added.
+    pub dry_run: bool,
+    /// `full`, or `append`.
+    pub role: String,
+    /// Its name.
+    pub name: String,
+    /// Hosts whose backups it could add; `*` for all.
+    pub hosts: Vec<String>,
+    /// Series that it could add to; null for all.
+    pub series: Option<Vec<String>>,
+}
+
+impl Report for NewKeyPlan {}
+
+impl NewKeyPlan {
+    /// What the plan says.
+    pub(crate) fn new(plan: &KeyAddPlan) -> Self {
+        let KeyAddJob { is_append, name, hosts, series, .. } = &plan.job;
+        let role = if *is_append { Role::Append } else { Role::Full };
+        Self {
+            dry_run: true,
+            role: role.to_string(),
+            name: name.clone(),
+            hosts: if *is_append { hosts.clone() } else { vec![ANY_HOST.to_owned()] },
+            series: (!series.is_empty()).then(|| series.clone()),
+        }
+    }
+}
 
 /// All keys to a repository.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -210,6 +245,8 @@ impl Author {
 /// What a key may do was changed.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct KeyGrant {
+    /// Nothing was changed, only looked: the key stands there as it would be.
+    pub dry_run: bool,
     /// The key, and what it may do now.
     pub author: Author,
 }

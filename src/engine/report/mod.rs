@@ -69,7 +69,7 @@ pub use files::{
 };
 pub use forget::{Forgotten, ForgottenForeign, Prune, Pruned, Tagged, Young};
 pub use key::{
-    Author, ContentCost, KeyGrant, KeyList, KeyRotation, KeyRotationPlan, KeySlot, NewRepository,
+    Author, ContentCost, KeyGrant, KeyList, KeyRotation, KeyRotationPlan, KeySlot, NewKeyPlan, NewRepository,
     NewRepositoryPlan, Slot,
 };
 pub use keys::{ChangedKeys, KeyAmount};
@@ -332,7 +332,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("history-rebuild", schema::<Document<HistoryRebuilt>>()),
         ("history-show", schema::<Document<HistoryShown>>()),
         ("init", schema::<Either2<NewRepository, NewRepositoryPlan>>()),
-        ("key-add", schema::<Document<KeySlot>>()),
+        ("key-add", schema::<Either2<KeySlot, NewKeyPlan>>()),
         ("key-export", schema::<Document<KeySlot>>()),
         ("key-grant", schema::<Document<KeyGrant>>()),
         ("key-import", schema::<Document<KeySlot>>()),

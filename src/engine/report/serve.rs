@@ -27,6 +27,8 @@ pub struct ListedUser {
 /// A user or a token was added, changed or removed.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct UserChanged {
+    /// Nothing was changed, only looked.
+    pub dry_run: bool,
     /// Name of the user, or id of the token.
     pub name: String,
 }

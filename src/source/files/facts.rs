@@ -2,10 +2,15 @@
 
 use crate::content::index::{Change, Extra, Kind, Row, Time};
 use minicbor::bytes::ByteVec;
-use rustix::fs::{FileType, Stat, lgetxattr, llistxattr, major, minor};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, fgetxattr, flistxattr, lgetxattr, llistxattr, major, minor,
+    openat, statat,
+};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 /// Bytes of an attribute's value at most, and of the list of their names: what Linux allows.
 const XATTR_BYTES_MAX: usize = 64 << 10;
@@ -104,15 +109,50 @@ pub(super) fn special(stat: &Stat) -> Option<Kind> {
     }
 }
 
+/// Names and values of extended attributes.
+type Attributes = Vec<(ByteVec, ByteVec)>;
+
+/// Where the system shows this process's open files.
+const OPEN_FILES: &str = "/proc/self/fd";
+
 /// Extended attributes of `name` in `directory`, sorted; `None` if there are none. A symbolic link is not followed.
-pub(super) fn xattrs(directory: &OwnedFd, name: &[u8]) -> io::Result<Option<Vec<(ByteVec, ByteVec)>>> {
-    let path = [format!("/proc/self/fd/{}/", directory.as_raw_fd()).as_bytes(), name].concat();
+pub(super) fn xattrs(directory: &OwnedFd, name: &[u8]) -> io::Result<Option<Attributes>> {
+    xattrs_by(OPEN_FILES, directory, name)
+}
+
+fn xattrs_by(open_files: &str, directory: &OwnedFd, name: &[u8]) -> io::Result<Option<Attributes>> {
+    let path = [format!("{open_files}/{}/", directory.as_raw_fd()).as_bytes(), name].concat();
+    let listed = attributes(|list| llistxattr(&*path, list), |key, value| lgetxattr(&*path, key, value));
+    match listed {
+        // A chroot or container without /proc.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !Path::new(open_files).exists() => {
+            xattrs_of_opened(directory, name)
+        }
+        listed => listed,
+    }
+}
+
+/// The same by opening it. What is not opened for that has none that a user sets.
+fn xattrs_of_opened(directory: &OwnedFd, name: &[u8]) -> io::Result<Option<Attributes>> {
+    let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if !matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Directory) {
+        return Ok(None);
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = openat(directory, name, flags, Mode::empty())?;
+    attributes(|list| flistxattr(&file, list), |key, value| fgetxattr(&file, key, value))
+}
+
+fn attributes(
+    list_into: impl Fn(&mut [u8]) -> Result<usize, Errno>,
+    get_into: impl Fn(&[u8], &mut [u8]) -> Result<usize, Errno>,
+) -> io::Result<Option<Attributes>> {
     let mut list = vec![0u8; 1024];
     let len = loop {
-        match llistxattr(&*path, &mut list) {
+        match list_into(&mut list) {
             Ok(len) => break len,
-            Err(rustix::io::Errno::RANGE) if list.len() < XATTR_BYTES_MAX => list.resize(XATTR_BYTES_MAX, 0),
-            Err(rustix::io::Errno::NOTSUP) => return Ok(None),
+            Err(Errno::RANGE) if list.len() < XATTR_BYTES_MAX => list.resize(XATTR_BYTES_MAX, 0),
+            Err(Errno::NOTSUP) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
     };
@@ -125,13 +165,13 @@ pub(super) fn xattrs(directory: &OwnedFd, name: &[u8]) -> io::Result<Option<Vec<
     let mut value = vec![0; XATTR_BYTES_MAX];
     let mut found = Vec::with_capacity(names.len());
     for name in names {
-        match lgetxattr(&*path, name, &mut value) {
+        match get_into(name, &mut value) {
             Ok(len) => {
                 let value = value.get(..len).unwrap_or_default().to_vec();
                 found.push((ByteVec::from(name.to_vec()), ByteVec::from(value)));
             }
             // Gone since, or for the system alone.
-            Err(rustix::io::Errno::NODATA | rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => {}
+            Err(Errno::NODATA | Errno::PERM | Errno::ACCESS) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -141,6 +181,30 @@ pub(super) fn xattrs(directory: &OwnedFd, name: &[u8]) -> io::Result<Option<Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{XattrFlags, lsetxattr};
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn given_no_proc_then_the_attributes_of_files_and_folders_are_the_same_and_links_have_none() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = |name: &str| temp.path().join(name);
+        std::fs::write(path("file"), b"x").unwrap();
+        std::fs::create_dir(path("folder")).unwrap();
+        std::os::unix::fs::symlink("file", path("link")).unwrap();
+        for name in ["file", "folder"] {
+            lsetxattr(path(name), "user.dumpvault", name.as_bytes(), XattrFlags::empty()).unwrap();
+        }
+        std::fs::write(path("plain"), b"x").unwrap();
+        let directory: OwnedFd = std::fs::File::open(temp.path()).unwrap().into();
+        for (name, has_some) in [("file", true), ("folder", true), ("plain", false), ("link", false)] {
+            let without = xattrs_by("/nonexistent", &directory, name.as_bytes()).unwrap();
+            let with = xattrs(&directory, std::ffi::OsStr::new(name).as_bytes()).unwrap();
+            assert_eq!((without.is_some(), with.is_some()), (has_some, has_some), "{name}");
+            assert!(without == with, "{name}");
+        }
+        let gone = xattrs_by("/nonexistent", &directory, b"gone").unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn owners_have_the_first_name_of_their_number() {

@@ -40,18 +40,22 @@ impl Repository {
     /// # Errors
     /// When the key is not a full one, or the storage fails.
     pub fn give_up_missing(&self, now_ms: i64) -> Result<Vec<SnapshotId>, RepoError> {
+        let missing = self.missing_snapshots()?;
+        missing.iter().try_for_each(|id| self.give_up(id.key(), now_ms))?;
+        Ok(missing)
+    }
+
+    /// Committed snapshots whose object is gone.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn missing_snapshots(&self) -> Result<Vec<SnapshotId>, RepoError> {
         let history = self.history(&mut self.catalog(&crate::base::event::Silent)?)?;
-        let mut given_up = Vec::new();
-        for damage in &history.damaged {
-            let RepoError::Missing { object } = &damage.error else { continue };
-            let Some(id) = object.strip_prefix("snapshots/").and_then(|name| name.parse::<SnapshotId>().ok())
-            else {
-                continue;
-            };
-            self.give_up(id.key(), now_ms)?;
-            given_up.push(id);
-        }
-        Ok(given_up)
+        let missing = history.damaged.iter().filter_map(|damage| {
+            let RepoError::Missing { object } = &damage.error else { return None };
+            object.strip_prefix("snapshots/")?.parse().ok()
+        });
+        Ok(missing.collect())
     }
 
     /// Says that nothing waits any more for an object that is gone or cannot be read.

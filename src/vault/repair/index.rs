@@ -41,8 +41,26 @@ impl Repairer<'_> {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<IndexRepair, RepoError> {
+        self.index(Some(now_ms), observer, cancel)
+    }
+
+    /// What [`Repairer::repair_index`] would come to. Every pack's table is read; nothing is put or deleted.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn foresee_index(&self, observer: &dyn Observer, cancel: &Cancel) -> Result<IndexRepair, RepoError> {
+        self.index(None, observer, cancel)
+    }
+
+    /// Without a time it is only looked at.
+    fn index(
+        &self,
+        now_ms: Option<i64>,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<IndexRepair, RepoError> {
         self.require_full_key()?;
-        let _session = self.repo.begin_beside_backups(now_ms)?;
+        let _session = now_ms.map(|now_ms| self.repo.begin_beside_backups(now_ms)).transpose()?;
         observer.observe(Event::Step { what: "reading pack tables".to_owned() });
         let old = self.repo.list_names::<IndexId>("index/")?;
         // What readable indexes say serves where a pack's own table does not.
@@ -57,7 +75,7 @@ impl Repairer<'_> {
             .map(|(id, what)| Damage { object: pack_key(id), what: what.clone() })
             .collect();
         let listed = self.repo.list_packs()?;
-        let mut writer = Writer::new(self.repo);
+        let mut writer = Writer::new(self.repo, now_ms.is_none());
         let mut unseen = HashSet::new();
         for pack in catalog.packs()? {
             if cancel.is_cancelled() {
@@ -88,6 +106,9 @@ impl Repairer<'_> {
         }
         let replaced = self.without_sole_witnesses(old, &unseen)?;
         repair.indexes_written = writer.finish(&replaced)?;
+        if now_ms.is_none() {
+            return Ok(repair);
+        }
         for id in &replaced {
             self.repo.storage.delete(&id.key())?;
         }
@@ -204,11 +225,13 @@ struct Writer<'a> {
     packs: Vec<IndexedPack>,
     chunks: usize,
     written: u64,
+    /// Objects are counted and not put.
+    is_dry: bool,
 }
 
 impl<'a> Writer<'a> {
-    fn new(repo: &'a Repository) -> Self {
-        Self { repo, packs: Vec::new(), chunks: 0, written: 0 }
+    fn new(repo: &'a Repository, is_dry: bool) -> Self {
+        Self { repo, packs: Vec::new(), chunks: 0, written: 0, is_dry }
     }
 
     fn add(&mut self, pack: IndexedPack) -> Result<(), RepoError> {
@@ -224,6 +247,9 @@ impl<'a> Writer<'a> {
         self.chunks = 0;
         self.written += 1;
         let index = Index { packs: std::mem::take(&mut self.packs), replaces: replaces.to_vec() };
+        if self.is_dry {
+            return Ok(());
+        }
         let bytes = index.seal(self.repo.id, &self.repo.keys, self.repo.entropy.as_ref())?;
         self.repo.put_hashed::<IndexId>(&bytes).map(|_| ())
     }

@@ -67,8 +67,27 @@ impl Repairer<'_> {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<PacksRepair, RepoError> {
+        self.packs(Some((host, now_ms)), observer, cancel)
+    }
+
+    /// What [`Repairer::repair_packs`] would come to. The packs are read; nothing is put. How many packs it would write
+    /// is not known then.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn foresee_packs(&self, observer: &dyn Observer, cancel: &Cancel) -> Result<PacksRepair, RepoError> {
+        self.packs(None, observer, cancel)
+    }
+
+    /// Without a host and a time it is only looked at.
+    fn packs(
+        &self,
+        at: Option<(&str, i64)>,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<PacksRepair, RepoError> {
         self.require_full_key()?;
-        let _session = self.repo.begin_beside_backups(now_ms)?;
+        let _session = at.map(|(_, now_ms)| self.repo.begin_beside_backups(now_ms)).transpose()?;
         let (mut catalog, history, mut presence) = self.repo.synced(observer)?;
         // What a prune will delete holds nothing for good.
         let (plans, unreadable) = self.repo.plans()?;
@@ -98,7 +117,9 @@ impl Repairer<'_> {
             let row = catalog.pack(number)?;
             match self.repo.checker().check_pack(&row, &blocks) {
                 Ok(Depth::Opened) => {
-                    self.repo.marks().clear_damaged(&id, host, now_ms)?;
+                    if let Some((host, now_ms)) = at {
+                        self.repo.marks().clear_damaged(&id, host, now_ms)?;
+                    }
                     presence.unusable.remove(&number);
                     repair.recovered.push(id);
                 }
@@ -110,10 +131,20 @@ impl Repairer<'_> {
             }
         }
         bad.sort_by_key(|(_, id, _)| *id);
-        self.salvage(&mut catalog, &presence, &bad, &blocks, cancel, &mut repair)?;
-        for pack in &repair.set_aside {
-            if !history.damaged_packs.contains_key(&pack.pack) {
-                self.repo.marks().mark_damaged(&pack.pack, &pack.what, host, now_ms)?;
+        let repacker = at.map(|_| Repacker::new(self.repo));
+        let salvage = Salvage {
+            catalog: &mut catalog,
+            presence: &presence,
+            blocks: &blocks,
+            repacker,
+            copied: HashSet::new(),
+        };
+        self.salvage(salvage, &bad, cancel, &mut repair)?;
+        if let Some((host, now_ms)) = at {
+            for pack in &repair.set_aside {
+                if !history.damaged_packs.contains_key(&pack.pack) {
+                    self.repo.marks().mark_damaged(&pack.pack, &pack.what, host, now_ms)?;
+                }
             }
         }
         repair.recovered.sort();
@@ -123,22 +154,18 @@ impl Repairer<'_> {
 
     fn salvage(
         &self,
-        catalog: &mut Catalog,
-        presence: &Presence,
+        mut salvage: Salvage<'_>,
         bad: &[(i64, PackId, String)],
-        blocks: &BlockReader,
         cancel: &Cancel,
         repair: &mut PacksRepair,
     ) -> Result<(), RepoError> {
-        let mut salvage =
-            Salvage { catalog, presence, blocks, repacker: Repacker::new(self.repo), copied: HashSet::new() };
         let mut lost = HashMap::new();
         for (number, id, what) in bad {
             if cancel.is_cancelled() {
                 return Err(RepoError::Cancelled);
             }
             let row = salvage.catalog.pack(*number)?;
-            let broken = broken_blocks(blocks, &row)?;
+            let broken = broken_blocks(salvage.blocks, &row)?;
             lost.insert(*id, salvage.take(&row, &broken)?);
             repair.set_aside.push(SetAside {
                 pack: *id,
@@ -149,13 +176,14 @@ impl Repairer<'_> {
             });
         }
         let Salvage { repacker, copied, .. } = salvage;
-        let repacked = repacker.finish()?;
         // Two bad packs may each hold what the other has lost.
         for pack in &mut repair.set_aside {
             let lost = lost.remove(&pack.pack).unwrap_or_default();
             pack.chunks_lost = lost.iter().filter(|chunk| !copied.contains(*chunk)).count() as u64;
         }
-        repair.chunks_salvaged = repacked.chunks;
+        repair.chunks_salvaged = copied.len() as u64;
+        let Some(repacker) = repacker else { return Ok(()) };
+        let repacked = repacker.finish()?;
         repair.bytes_written = repacked.bytes;
         repair.packs_written = repacked.packs.len() as u64;
         if repacked.packs.is_empty() {
@@ -174,7 +202,8 @@ struct Salvage<'a> {
     catalog: &'a mut Catalog,
     presence: &'a Presence,
     blocks: &'a BlockReader,
-    repacker: Repacker<'a>,
+    /// `None` where nothing is to be written.
+    repacker: Option<Repacker<'a>>,
     copied: HashSet<Chunk>,
 }
 
@@ -213,7 +242,9 @@ impl Salvage<'_> {
                     remains.push((chunk.1, opened.prefix(at), bytes));
                 }
             }
-            self.repacker.add(block.naming(), &remains)?;
+            if let Some(repacker) = &mut self.repacker {
+                repacker.add(block.naming(), &remains)?;
+            }
         }
         Ok(lost)
     }
