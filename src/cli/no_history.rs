@@ -5,7 +5,7 @@ use super::args::Command;
 use super::exit::Exit;
 use crate::engine::backup::BackupReport;
 use crate::engine::forget::{Decided, Policies};
-use crate::engine::recall::Present;
+use crate::engine::listing::Present;
 use crate::settings::Environment;
 
 /// Nothing is written down.

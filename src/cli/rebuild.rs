@@ -11,8 +11,9 @@ use crate::base::retention::Policy;
 use crate::daemon::launch::id_of;
 use crate::daemon::state::{Found, Invocation, Record, State};
 use crate::engine::forget::Policies;
+use crate::engine::listing::Present;
 use crate::engine::listing::Seen;
-use crate::engine::recall::{Present, recall};
+use crate::engine::recall::recall;
 use crate::engine::report::HistoryRebuilt;
 
 pub(super) fn run(context: &Context) -> Result<Exit, CliError> {

@@ -10,8 +10,31 @@ use crate::vault::snapshot::selection::{self, newer};
 use crate::vault::snapshot::{Body, State, Stream, Summary};
 use crate::vault::sync::OnDisk;
 use crate::vault::{RepoError, Repository};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+
+/// Which snapshots there are.
+#[derive(Debug, Clone, Default)]
+pub struct Present {
+    /// All of them.
+    pub there: BTreeSet<SnapshotId>,
+    /// Their series.
+    pub series: BTreeSet<String>,
+    /// Snapshots that were removed by somebody.
+    pub forgotten: BTreeSet<SnapshotId>,
+}
+
+impl Present {
+    /// These, and what `history` says of those that were removed.
+    pub fn of<'a>(snapshots: impl Iterator<Item = &'a Summary>, history: &History) -> Self {
+        let mut present = Self { forgotten: history.forgotten.iter().copied().collect(), ..Self::default() };
+        for summary in snapshots {
+            present.there.insert(summary.id);
+            present.series.insert(summary.head.series.clone());
+        }
+        present
+    }
+}
 
 /// A committed snapshot and, where the key may read it and it is whole, its body.
 pub struct Seen {

@@ -26,29 +26,6 @@ pub(crate) struct Recalled {
     pub damaged: u64,
 }
 
-/// Which snapshots there are.
-#[derive(Debug, Clone, Default)]
-pub struct Present {
-    /// All of them.
-    pub there: BTreeSet<SnapshotId>,
-    /// Their series.
-    pub series: BTreeSet<String>,
-    /// Snapshots that were removed by somebody.
-    pub forgotten: BTreeSet<SnapshotId>,
-}
-
-impl Present {
-    /// These, and what `history` says of those that were removed.
-    pub fn of<'a>(snapshots: impl Iterator<Item = &'a Summary>, history: &History) -> Self {
-        let mut present = Self { forgotten: history.forgotten.iter().copied().collect(), ..Self::default() };
-        for summary in snapshots {
-            present.there.insert(summary.id);
-            present.series.insert(summary.head.series.clone());
-        }
-        present
-    }
-}
-
 /// Reads what is not known yet, and counts the rest.
 ///
 /// # Errors

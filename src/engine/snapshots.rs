@@ -2,8 +2,7 @@
 
 use super::OpError;
 use super::backup::tags_of;
-use super::listing::{Listing, Seen, check_series, survey};
-use super::recall::Present;
+use super::listing::{Listing, Present, Seen, check_series, survey};
 use super::report::{ListedSnapshot, Snapshots};
 use super::restore::{check_stream, find_in, rollback_words, tell_rollback};
 use crate::base::calendar::Calendar;

@@ -1,7 +1,7 @@
 //! How old the newest good snapshot of each series is: from heads and marks alone, so that an append key can watch.
 
 use super::OpError;
-use super::recall::Present;
+use super::listing::Present;
 use crate::base::event::Observer;
 use crate::base::name::SeriesName;
 use crate::vault::Repository;

@@ -388,14 +388,17 @@ impl Repository {
         self.pass_over_pruned(catalog, &mut presence)?;
         self.settle_disputes(catalog, &mut presence)?;
         if self.keys.role() == Role::Full {
+            let mut marked = HashSet::new();
             for (id, bytes) in listed {
-                if damaged_packs.contains_key(&id) {
-                    continue;
-                }
                 match self.read_pack_table(&id, bytes) {
-                    Ok(pack) => catalog.add_packs(None, None, &[pack])?,
+                    Ok(pack) => {
+                        catalog.add_packs(None, None, &[pack])?;
+                        marked.extend(damaged_packs.contains_key(&id).then_some(id));
+                    }
                     // Removed since it was listed.
                     Err(RepoError::Missing { .. }) => {}
+                    // It was told when it was marked.
+                    Err(error) if error.is_integrity() && damaged_packs.contains_key(&id) => {}
                     // Left behind by a full disk or a cut.
                     Err(error) if error.is_integrity() => {
                         presence.unexplained.push((id, error.to_string()));
@@ -404,6 +407,13 @@ impl Repository {
                 }
             }
             presence.unexplained.sort();
+            // What lies in them is known, and that it cannot be relied on: whoever looked for it later would find their
+            // tables, and take it for whole.
+            let known = if marked.is_empty() { Vec::new() } else { catalog.packs()? };
+            for pack in known.into_iter().filter(|pack| marked.contains(&pack.id)) {
+                let why = damaged_packs.get(&pack.id).map(String::as_str).unwrap_or_default();
+                presence.unusable.insert(pack.number, (pack.id, format!("it is marked as damaged: {why}")));
+            }
         }
         // Last: nobody vouches for a pack that is known by its own table alone, and whoever has a key can write one
         // that lies.

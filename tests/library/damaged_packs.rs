@@ -134,6 +134,36 @@ fn given_a_flipped_bit_of_padding_then_checks_stay_red_until_the_pack_is_repaire
 }
 
 #[test]
+fn given_a_damaged_pack_that_no_index_names_then_checks_stay_red_whatever_the_catalog_knows() {
+    for (kind, bytes) in SCENES {
+        let vault = Vault::new(bytes);
+        let (pack, len) = vault.pack(kind);
+        vault.flip(&pack, len - 100);
+        vault.assert_red(&pack);
+        let mut indexes = Vec::new();
+        vault.storage.list("index/", &mut |listed| indexes.push(listed.key)).unwrap();
+        indexes.iter().for_each(|index| vault.storage.delete(index).unwrap());
+        let assert_red_by_any_catalog = || {
+            for read in [ReadData::Nothing, ReadData::All] {
+                vault.repo.drop_catalog().unwrap();
+                for report in [vault.check(read), vault.check(read)] {
+                    let is_told = report.damage.iter().any(|damage| damage.object == pack_key(&pack));
+                    assert!(is_told && !report.is_clean(), "{kind:?}, {read:?}: {report:?}");
+                }
+            }
+        };
+        assert_red_by_any_catalog();
+        vault.repo.repairer().repair_index(vault.clock.now_ms(), &Silent, &Cancel::new()).unwrap();
+        assert_red_by_any_catalog();
+        vault.repo.drop_catalog().unwrap();
+        let repair = vault.repair_packs();
+        assert_eq!(repair.set_aside.iter().map(|aside| aside.pack).collect::<Vec<_>>(), [pack]);
+        assert!(vault.check(ReadData::All).is_clean());
+        vault.assert_restores();
+    }
+}
+
+#[test]
 fn given_a_footer_or_table_that_rots_then_the_same_holds() {
     for (kind, bytes) in SCENES {
         let vault = Vault::new(bytes);

@@ -1,6 +1,7 @@
 //! Alerts in the state: what is wrong, what happened, who was told, and what waits for its delivery.
 
 use super::entry::{HOLLOW, Invocation, Record};
+use super::notices::notice;
 use super::{State, audit};
 use crate::daemon::alert::message::Message;
 use crate::daemon::alert::overdue::Past;
@@ -187,19 +188,6 @@ pub(super) fn apply_records(
         apply(db, at, &Fact::good("failure", &subject))?;
     }
     Ok(())
-}
-
-/// Writes down that something happened.
-pub(super) fn notice(
-    db: &Transaction<'_>,
-    at: i64,
-    event: &str,
-    subject: &str,
-    run: Option<&str>,
-    text: &str,
-) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO notice(at, event, subject, run, text) VALUES (?, ?, ?, ?, ?)";
-    db.prepare_cached(sql)?.execute(params![at, event, subject, run, redact(text)]).map(drop)
 }
 
 /// What becomes of runs is heard by pings, and by whoever wants to know of good ones.

@@ -3,7 +3,7 @@
 //! The hash of an entry is BLAKE3 over the hash before it, and over every field with its length. A cut at the end is
 //! not seen by the chain itself: keep the newest hash elsewhere.
 
-use super::alerts::notice;
+use super::notices::notice;
 use super::{State, StateError};
 use crate::daemon::book::Note;
 use rusqlite::{OptionalExtension, Transaction, params};

@@ -10,6 +10,7 @@ mod entry;
 mod figures;
 mod history;
 mod jobs;
+mod notices;
 mod seen;
 
 pub use alerts::DeliveryRow;
@@ -349,7 +350,7 @@ impl Store for State {
                 slot.execute(params![row.job, row.at, row.decision.word(), covers, run, changes.at])?;
                 if row.decision == Decision::Missed {
                     let text = if covers == 1 { "1 slot was missed".to_owned() } else { format!("{covers} slots were missed") };
-                    alerts::notice(db, changes.at, "missed", &row.job, None, &text)?;
+                    notices::notice(db, changes.at, "missed", &row.job, None, &text)?;
                 }
             }
             changes.facts.iter().try_for_each(|fact| alerts::apply(db, changes.at, fact))?;
@@ -375,7 +376,7 @@ impl Store for State {
                 // Of a pause the scheduler notes the end alone, and whoever paused the job may have forgotten it.
                 if note.kind == "pause" {
                     let text = "the pause is over, and the job runs at its times again";
-                    alerts::notice(db, changes.at, "resumed", &note.object, None, text)?;
+                    notices::notice(db, changes.at, "resumed", &note.object, None, text)?;
                 }
             }
             Ok(())
