@@ -135,7 +135,7 @@ fn given_a_flipped_bit_of_padding_then_checks_stay_red_until_the_pack_is_repaire
 
 #[test]
 fn given_a_damaged_pack_that_no_index_names_then_checks_stay_red_whatever_the_catalog_knows() {
-    // Without an index a pack tells itself what lies in it: its padding is hit, which is long enough, and not its table.
+    // Without an index a pack tells itself what lies in it: so what is hit is padding, and not its table.
     for (kind, bytes) in SCENES.into_iter().filter(|(_, bytes)| *bytes == APART) {
         let vault = Vault::new(bytes);
         let (pack, len) = vault.pack(kind);
