@@ -52,6 +52,7 @@ missing_packages() {
     command -v mount >/dev/null || echo mount
     have_account || echo base-passwd
     command -v groff >/dev/null || echo groff-base
+    command -v curl >/dev/null || echo curl
     command -v zsh >/dev/null || echo zsh
     command -v fish >/dev/null || echo fish
     command -v systemd-analyze >/dev/null || echo systemd
