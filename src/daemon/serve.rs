@@ -87,6 +87,9 @@ pub(crate) struct Daemon<'a> {
     pub begun: &'a mut dyn FnMut() -> Result<(), ServeError>,
 }
 
+/// So long the service manager is waited for with each message.
+const MANAGER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Files of the scheduler in the state directory.
 fn folder(state: &Path) -> PathBuf {
     state.join("schedule")
@@ -121,7 +124,12 @@ pub(crate) fn is_running(state: &Path) -> bool {
 /// Wakes the daemon, if there is one.
 pub(crate) fn ring(state: &Path) {
     // Safe to ignore: it looks by itself within half a minute.
-    let _ = UnixDatagram::unbound().and_then(|bell| bell.send_to(b"!", folder(state).join("bell")));
+    let ring = |bell: UnixDatagram| {
+        // Where the bell has no more place, it was rung.
+        bell.set_nonblocking(true)?;
+        bell.send_to(b"!", folder(state).join("bell"))
+    };
+    let _ = UnixDatagram::unbound().and_then(ring);
 }
 
 /// What wakes the daemon: signals and those who ring.
@@ -346,11 +354,12 @@ fn since_boot() -> Option<i64> {
     Some(seconds.saturating_mul(1000).saturating_add(hundredths.saturating_mul(10)))
 }
 
-/// Tells the service manager.
+/// Tells the service manager. One that does not read is not waited for longer than a moment: backups go on.
 fn notify_manager(socket: &OsString, words: &str) {
     use std::os::unix::ffi::OsStrExt;
     let send = || -> std::io::Result<()> {
         let out = UnixDatagram::unbound()?;
+        out.set_write_timeout(Some(MANAGER_PATIENCE))?;
         #[cfg(target_os = "linux")]
         if let Some(name) = socket.as_bytes().strip_prefix(b"@") {
             use std::os::linux::net::SocketAddrExt;
